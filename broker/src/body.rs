@@ -23,6 +23,23 @@ pub enum Body {
     Stored(u32),
 }
 
+impl Body {
+    /// Length of the text in bytes, wherever it is kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Inline(json) => json.len(),
+            Self::Stored(len) => usize::try_from(*len).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// True if there is no text at all, which no valid JSON value is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// Which of a job's opaque values a row of table `Bodies` holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]

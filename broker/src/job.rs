@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::RetryPolicy;
-use crate::body::{Body, Json};
+use crate::body::{Body, BodyKind, Json};
 use crate::event::Change;
 use crate::id::{JobId, JobNo, LeaseToken, Name, QueueKey};
 use crate::state::State;
@@ -184,6 +184,16 @@ impl Job {
         JobId { no: self.no, created_at: self.created_at, chosen: self.chosen_id.clone() }
     }
 
+    /// Its opaque values, wherever they are kept.
+    pub fn bodies(&self) -> impl Iterator<Item = (BodyKind, &Body)> {
+        let values = [
+            (BodyKind::Payload, Some(&self.payload)),
+            (BodyKind::Result, self.result.as_ref()),
+            (BodyKind::Checkpoint, self.checkpoint.as_ref()),
+        ];
+        values.into_iter().filter_map(|(kind, body)| Some((kind, body?)))
+    }
+
     /// True if it was to start by a time that has come.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
@@ -191,12 +201,11 @@ impl Job {
     }
 
     /// Adds a line to the timeline; the oldest but the first falls out when it is full.
-    pub fn note(&mut self, at: Timestamp, change: Change, by: &Name) {
+    pub fn note(&mut self, at: Timestamp, change: Change, attempt: u32, by: &Name) {
         if self.timeline.len() >= MAX_TIMELINE {
             self.timeline.remove(1);
             self.timeline_dropped = self.timeline_dropped.saturating_add(1);
         }
-        let attempt = self.attempt();
         self.timeline.push(TimelineEntry { at, change, attempt, by: by.clone() });
     }
 

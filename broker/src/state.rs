@@ -3,7 +3,7 @@
 //!
 //! A state carries its own data, so an active job without a lease or a dead one without a reason cannot be
 //! written. [`TRANSITIONS`] is the whole diagram; `docs/lifecycle.md` is compared with it by a test, and
-//! `apply` refuses (in debug builds: panics on) any other move.
+//! debug builds of `apply` panic on any other move.
 
 use serde::{Deserialize, Serialize};
 

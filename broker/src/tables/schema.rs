@@ -137,7 +137,7 @@ table!(/** The one row of counters. */ Meta: () => MetaRow);
 pub struct MetaRow {
     /// The largest time an entry was applied at: time never runs backwards.
     pub last_at: Timestamp,
-    /// The number of the newest job.
+    /// The newest number given: to a job, or to the mark of a `ClearQueue`.
     pub last_job: JobNo,
     /// When the present leader, or its scheduler, began its watch.
     pub term_started_at: Timestamp,
