@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How a supervisor starts one life of a child, waits for it, and stops it.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    child::{Birth, Ending, KillSwitch, Stop},
+    epoch::Epoch,
+    event::Event,
+    family::Seat,
+    spec::Kind,
+    supervisor::{Parent, Supervisor},
+    view::State,
+    watchdog::Watched,
+};
+
+/// How long a killed child may take to be dropped before its thread counts as blocked. Dropping is memory work.
+const KILL_GRACE: Duration = Duration::from_secs(1);
+
+/// The current life of a child, as its supervisor holds it.
+pub(super) struct Life {
+    pub(super) epoch: Epoch,
+    control: Control,
+}
+
+enum Control {
+    Leaf { stop: Stop, kill: Arc<KillSwitch>, seat: Seat },
+    Supervisor(mpsc::UnboundedSender<Event>),
+}
+
+/// What came of a start.
+pub(super) enum Started {
+    Ready,
+    Ended(Ending),
+    Evicted(String),
+    /// The supervisor itself is to end.
+    Halted(Ending),
+}
+
+impl Supervisor {
+    /// Starts a life and waits until it is ready.
+    pub(super) async fn start(&mut self, id: u64) -> Started {
+        let Some(child) = self.children.get_mut(&id) else { return Started::Ready };
+        let (spec, node) = (Arc::clone(&child.spec), Arc::clone(&child.node));
+        let epoch = node.starting();
+        let (control, limit) = match &spec.kind {
+            Kind::Supervisor(group) => {
+                let parent = Parent { id, epoch: epoch.number(), events: self.sender.clone() };
+                let shared = self.shared.clone();
+                let supervisor = Self::new(Arc::clone(group), Arc::clone(&node), shared, parent);
+                let (events, killer) = (supervisor.sender.clone(), supervisor.sender.clone());
+                node.killable(move || drop(killer.send(Event::Kill)));
+                supervisor.spawn();
+                // Its children have their own limits.
+                (Control::Supervisor(events), None)
+            }
+            Kind::Actor(launch) | Kind::Task(launch) => {
+                let seat = match self.shared.families.seat(spec.family) {
+                    Ok(seat) => seat,
+                    Err(error) => {
+                        return Started::Ended(Ending::Crashed(format!("no arbiter thread: {error}")));
+                    }
+                };
+                let kill = Arc::new(KillSwitch::default());
+                let killer = Arc::clone(&kill);
+                node.killable(move || killer.pull("killed on request"));
+                self.shared.watchdog.watch(
+                    id,
+                    Watched::new(
+                        spec.name.clone(),
+                        epoch.clone(),
+                        seat.clone(),
+                        spec.hang_limit,
+                        matches!(spec.kind, Kind::Actor(_)),
+                        self.sender.clone(),
+                    ),
+                );
+                let stop = launch.launch(Birth {
+                    id,
+                    epoch: epoch.clone(),
+                    seat: seat.clone(),
+                    kill: Arc::clone(&kill),
+                    supervisor: self.sender.clone(),
+                    alive: Arc::clone(&self.shared.counters.alive),
+                });
+                (Control::Leaf { stop, kill, seat }, Some(spec.start_timeout))
+            }
+        };
+        child.life = Some(Life { epoch, control });
+        self.await_ready(id, limit).await
+    }
+
+    async fn await_ready(&mut self, id: u64, limit: Option<Duration>) -> Started {
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        loop {
+            let Some(event) = self.receive(deadline).await else {
+                self.discard(id).await;
+                return Started::Ended(Ending::Crashed("did not become ready in time".to_owned()));
+            };
+            match event {
+                Event::Ready { id: who, epoch } if who == id && self.is_current(id, epoch) => {
+                    if let Some(child) = self.children.get(&id) {
+                        child.node.set(State::Running);
+                    }
+                    return Started::Ready;
+                }
+                Event::Ended { id: who, epoch, ending } if who == id && self.is_current(id, epoch) => {
+                    return Started::Ended(ending);
+                }
+                Event::Hung { id: who, epoch, error } if who == id && self.is_current(id, epoch) => {
+                    self.fence(id);
+                    return Started::Ended(Ending::Crashed(error));
+                }
+                Event::Evicted { id: who, epoch, error } if who == id && self.is_current(id, epoch) => {
+                    return Started::Evicted(error);
+                }
+                Event::Halt => return Started::Halted(Ending::Stopped),
+                Event::Kill => {
+                    return Started::Halted(Ending::Crashed("killed on request".to_owned()));
+                }
+                other => self.backlog.push_back(other),
+            }
+        }
+    }
+
+    /// The next event from outside; `None` after the deadline.
+    async fn receive(&mut self, deadline: Option<Instant>) -> Option<Event> {
+        match deadline {
+            Some(deadline) => timeout_at(deadline, self.inbox.recv()).await.ok().flatten(),
+            None => self.inbox.recv().await,
+        }
+    }
+
+    /// Stops a child in order and waits for its end; after its timeout it is dropped.
+    pub(super) async fn stop(&mut self, id: u64) {
+        self.ask_to_stop(id);
+        self.await_stop(id).await;
+    }
+
+    fn ask_to_stop(&self, id: u64) {
+        match self.children.get(&id).and_then(|child| child.life.as_ref()).map(|life| &life.control) {
+            Some(Control::Leaf { stop, .. }) => stop(),
+            Some(Control::Supervisor(events)) => drop(events.send(Event::Halt)),
+            None => {}
+        }
+    }
+
+    async fn await_stop(&mut self, id: u64) {
+        let Some(child) = self.children.get(&id) else { return };
+        let limit = match child.life.as_ref().map(|life| &life.control) {
+            Some(Control::Leaf { .. }) => Some(child.spec.stop_timeout),
+            Some(Control::Supervisor(_)) => None,
+            None => return,
+        };
+        match self.await_end(id, limit).await {
+            Some(ending) => self.buried(id, ending.error()),
+            None => {
+                self.discard(id).await;
+                self.buried(id, Some("did not stop in time"));
+            }
+        }
+        if let Some(child) = self.children.get(&id) {
+            child.node.set(State::Stopped);
+        }
+    }
+
+    /// Waits for the end of a child's current life; `None` after the limit.
+    async fn await_end(&mut self, id: u64, limit: Option<Duration>) -> Option<Ending> {
+        // Its end may have been put aside while we waited for another.
+        let kept = self.backlog.iter().position(
+            |event| matches!(event, Event::Ended { id: who, epoch, .. } if *who == id && self.is_current(id, *epoch)),
+        );
+        if let Some(Event::Ended { ending, .. }) = kept.and_then(|at| self.backlog.remove(at)) {
+            return Some(ending);
+        }
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        loop {
+            match self.receive(deadline).await? {
+                Event::Ended { id: who, epoch, ending } if who == id && self.is_current(id, epoch) => {
+                    return Some(ending);
+                }
+                // It hangs or its thread does: no use waiting longer.
+                Event::Hung { id: who, epoch, .. } | Event::Evicted { id: who, epoch, .. }
+                    if who == id && self.is_current(id, epoch) =>
+                {
+                    return None;
+                }
+                other => self.backlog.push_back(other),
+            }
+        }
+    }
+
+    /// Closes the epoch of a child that cannot be talked to, and drops it as soon as its thread allows.
+    pub(super) fn fence(&self, id: u64) {
+        let Some(life) = self.children.get(&id).and_then(|child| child.life.as_ref()) else { return };
+        life.epoch.fence();
+        if let Control::Leaf { stop, kill, .. } = &life.control {
+            // Closes the slot.
+            stop();
+            kill.pull("fenced");
+        }
+    }
+
+    /// Fences a child and waits a moment for its drop; if nothing happens its thread is blocked.
+    async fn discard(&mut self, id: u64) {
+        self.fence(id);
+        if self.await_end(id, Some(KILL_GRACE)).await.is_some() {
+            return;
+        }
+        let Some(child) = self.children.get(&id) else { return };
+        if let Some(Life { control: Control::Leaf { seat, .. }, .. }) = &child.life {
+            self.shared.watchdog.condemn(id, &child.spec.name, seat);
+        }
+    }
+
+    /// Notes that the current life is over.
+    pub(super) fn buried(&mut self, id: u64, error: Option<&str>) {
+        self.shared.watchdog.unwatch(id);
+        if let Some(child) = self.children.get_mut(&id) {
+            child.life = None;
+            child.node.ended(error);
+        }
+    }
+
+    /// Stops all children: fixed ones one by one from the last, dynamic ones (independent of each other) at once.
+    pub(super) async fn stop_all(&mut self) {
+        let living: Vec<u64> = self.children.keys().rev().copied().collect();
+        if self.group.dynamic.is_some() {
+            living.iter().for_each(|id| self.ask_to_stop(*id));
+            for id in living {
+                self.await_stop(id).await;
+            }
+        } else {
+            for id in living {
+                self.stop(id).await;
+            }
+        }
+        for child in self.children.values().filter(|child| child.life.is_none()) {
+            child.node.set_unless_closed(State::Stopped);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The live state of one node, written by its supervisor and read from any thread.
+//!
+//! A node outlives the restarts of its child. Locks are held for a few assignments only.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use tokio::sync::watch;
+
+use super::{
+    epoch::Epoch,
+    restart::Strategy,
+    spec::{ChildSpec, Group, Kind},
+    view::{NodeKind, NodeView, State, below},
+};
+
+pub(super) struct Node {
+    pub(super) name: String,
+    kind: NodeKind,
+    strategy: Option<String>,
+    status: Mutex<Status>,
+    children: Mutex<Vec<Arc<Node>>>,
+    changes: watch::Sender<()>,
+}
+
+struct Status {
+    state: State,
+    lives: u64,
+    last_error: Option<String>,
+    since: u64,
+    epoch: Option<Epoch>,
+    kill: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+impl Node {
+    /// A node for a spec and all that is below it, as it is before the start.
+    pub(super) fn plan(spec: &ChildSpec) -> Arc<Self> {
+        Self::new(spec, &watch::Sender::new(()))
+    }
+
+    pub(super) fn new(spec: &ChildSpec, changes: &watch::Sender<()>) -> Arc<Self> {
+        let (kind, group) = match &spec.kind {
+            Kind::Actor(_) => (NodeKind::Actor, None),
+            Kind::Task(_) => (NodeKind::Task, None),
+            Kind::Supervisor(group) if group.dynamic.is_some() => (NodeKind::Dynamic, Some(group)),
+            Kind::Supervisor(group) => (NodeKind::Supervisor, Some(group)),
+        };
+        let children = group.map_or(&[][..], |group| &group.children);
+        Arc::new(Self {
+            name: spec.name.clone(),
+            kind,
+            strategy: group.map(|group| describe(group)),
+            status: Mutex::new(Status {
+                state: State::Stopped,
+                lives: 0,
+                last_error: None,
+                since: now(),
+                epoch: None,
+                kill: None,
+            }),
+            children: Mutex::new(children.iter().map(|child| Self::new(child, changes)).collect()),
+            changes: changes.clone(),
+        })
+    }
+
+    /// The node of a child; made if it is new (children of dynamic supervisors).
+    pub(super) fn child(&self, spec: &ChildSpec) -> Arc<Self> {
+        let mut children = self.children();
+        if let Some(child) = children.iter().find(|child| child.name == spec.name) {
+            return Arc::clone(child);
+        }
+        let child = Self::new(spec, &self.changes);
+        children.push(Arc::clone(&child));
+        child
+    }
+
+    pub(super) fn forget(&self, name: &str) {
+        self.children().retain(|child| child.name != name);
+        self.changed();
+    }
+
+    /// Begins a new life.
+    pub(super) fn starting(&self) -> Epoch {
+        let mut status = self.status();
+        status.lives += 1;
+        let epoch = Epoch::new(status.lives);
+        status.epoch = Some(epoch.clone());
+        drop(status);
+        self.set(State::Starting);
+        epoch
+    }
+
+    pub(super) fn killable(&self, kill: impl Fn() + Send + Sync + 'static) {
+        self.status().kill = Some(Arc::new(kill));
+    }
+
+    /// The current life is over.
+    pub(super) fn ended(&self, error: Option<&str>) {
+        let mut status = self.status();
+        status.epoch = None;
+        status.kill = None;
+        if let Some(error) = error {
+            status.last_error = Some(error.to_owned());
+        }
+    }
+
+    pub(super) fn set(&self, state: State) {
+        let mut status = self.status();
+        if status.state != state {
+            status.state = state;
+            status.since = now();
+        }
+        drop(status);
+        self.changed();
+    }
+
+    /// For the end of the supervisor: a closed child is still shown as closed.
+    pub(super) fn set_unless_closed(&self, state: State) {
+        if self.status().state != State::Closed {
+            self.set(state);
+        }
+    }
+
+    /// Ends the current life as a crash would; false if there is none.
+    pub(super) fn kill(&self, path: &str) -> bool {
+        if path.is_empty() {
+            let kill = self.status().kill.clone();
+            return kill.map(|kill| kill()).is_some();
+        }
+        let children = self.children().clone();
+        children.iter().any(|child| below(path, &child.name).is_some_and(|rest| child.kill(rest)))
+    }
+
+    pub(super) fn view(&self) -> NodeView {
+        let children = self.children().clone();
+        let status = self.status();
+        NodeView {
+            name: self.name.clone(),
+            kind: self.kind,
+            state: status.state,
+            restarts: status.lives.saturating_sub(1),
+            last_error: status.last_error.clone(),
+            mailbox_depth: (self.kind == NodeKind::Actor)
+                .then(|| status.epoch.as_ref().map_or(0, Epoch::waiting)),
+            since: status.since,
+            strategy: self.strategy.clone(),
+            children: children.iter().map(|child| child.view()).collect(),
+        }
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    fn changed(&self) {
+        self.changes.send_replace(());
+    }
+
+    fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn children(&self) -> MutexGuard<'_, Vec<Arc<Self>>> {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn describe(group: &Group) -> String {
+    let strategy = match group.strategy {
+        Strategy::OneForOne => "one_for_one",
+        Strategy::RestForOne => "rest_for_one",
+    };
+    let budget = group.budget();
+    let restarts = match budget.max {
+        0 => "0 restarts".to_owned(),
+        max => format!("{max} in {} s", budget.within.as_secs_f64()),
+    };
+    let each = if group.each { " each" } else { "" };
+    let closes = if group.closes { ", then closes the child" } else { "" };
+    format!("{strategy}, {restarts}{each}{closes}")
+}
+
+/// Milliseconds since 1970; for people, so a wrong clock does no harm.
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
