@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The layer as a whole, on real threads. Each test waits for events; none sleeps.
+
+mod crash;
+mod dynamic;
+mod fixture;
+mod group;
+mod hang;
+mod port;
