@@ -36,7 +36,7 @@ mod set_queue;
 mod settle;
 mod term;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use crate::command::{Command, Proposal};
 use crate::event::Event;
