@@ -66,8 +66,8 @@ use self::background::Background;
 use self::disk::{Disk, StdDisk};
 use self::files::Files;
 use self::index::{Index, Sampler};
-use self::queue::{Action, Queue};
 pub use self::queue::Callback;
+use self::queue::{Action, Queue};
 pub use self::record::{Item, Kind, Mark, Record};
 use self::record::{MAX_BODY, MAX_INDEX};
 use self::recover::Recovered;
@@ -184,7 +184,11 @@ impl<I: Item> Log<I> {
     ///
     /// # Errors
     /// If the log is corrupt, or the file system fails.
-    pub fn open(dir: &Path, options: LogOptions, observer: Option<Arc<dyn LogObserver>>) -> Result<Self, LogError> {
+    pub fn open(
+        dir: &Path,
+        options: LogOptions,
+        observer: Option<Arc<dyn LogObserver>>,
+    ) -> Result<Self, LogError> {
         Self::open_on(Arc::new(StdDisk), dir, options, observer)
     }
 
@@ -193,7 +197,10 @@ impl<I: Item> Log<I> {
     /// # Errors
     /// If the log is corrupt, or the disk fails.
     pub fn open_on(
-        disk: Arc<dyn Disk>, dir: &Path, options: LogOptions, observer: Option<Arc<dyn LogObserver>>,
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: LogOptions,
+        observer: Option<Arc<dyn LogObserver>>,
     ) -> Result<Self, LogError> {
         let failed = |e| LogError::io(dir, e);
         if !(4 << 10..=1 << 30).contains(&options.segment_bytes) {
@@ -209,9 +216,10 @@ impl<I: Item> Log<I> {
                 Recovered { summary: Summary::default(), index, sampler: Sampler::default() }
             }
         };
-        let (files, helper) = Files::start(Arc::clone(&disk), dir.to_path_buf(), options.segment_bytes).map_err(failed)?;
+        let (files, helper) =
+            Files::start(Arc::clone(&disk), dir.to_path_buf(), options.segment_bytes).map_err(failed)?;
         // Segments that a crash kept from being unlinked.
-        files.unlink(index.purge(summary.first).into_iter().map(|s| s.path).collect());
+        files.unlink(index.purge(summary.purged).into_iter().map(|s| s.path).collect());
         let segment = index.current().clone();
         let places = Arc::new(Places {
             index: Mutex::new(index),
@@ -237,11 +245,15 @@ impl<I: Item> Log<I> {
             buffer: Vec::new(),
             batch: Batch::default(),
         };
-        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name.into()).spawn(body);
+        let spawn =
+            |name: &str, body: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name.into()).spawn(body);
         let mut threads = vec![spawn("log-writer", Box::new(move || writer.run())).map_err(failed)?, helper];
         if options.durability == Durability::Relaxed {
             let (places, queue) = (Arc::clone(&places), Arc::clone(&queue));
-            threads.push(spawn("log-sync", Box::new(move || sync_behind(&places, &queue, observer))).map_err(failed)?);
+            threads.push(
+                spawn("log-sync", Box::new(move || sync_behind(&places, &queue, observer)))
+                    .map_err(failed)?,
+            );
         }
         Ok(Self { inner: Arc::new(Inner { queue, places, threads: Mutex::new(threads) }) })
     }

@@ -160,7 +160,10 @@ fn to_mark(id: &LogId) -> Mark {
 }
 
 fn to_log_id(mark: Mark) -> LogId {
-    LogId { leader_id: leader_id_std::LeaderId { term: mark.term, voted_for: 0 }.to_committed(), index: mark.index }
+    LogId {
+        leader_id: leader_id_std::LeaderId { term: mark.term, voted_for: 0 }.to_committed(),
+        index: mark.index,
+    }
 }
 
 impl RaftLogReader<TypeConfig> for LogStore {

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::disk::SegmentFile;
+use super::record::Mark;
 use super::segment::Segment;
 
 /// Bytes between two points: the most that is read in vain to find one entry. Four pages; a log of 1 GiB
@@ -39,6 +40,11 @@ pub(crate) struct Sampler {
 }
 
 impl Sampler {
+    /// After a truncation the next entry gets a point whatever its index is.
+    pub(crate) fn truncate(&mut self) {
+        self.point = None;
+    }
+
     /// Looks at the next entry in file order.
     pub(crate) fn see(&mut self, index: u64, seq: u64, offset: u64) -> Option<Point> {
         let due = match self.point {
@@ -63,6 +69,7 @@ pub(crate) struct Index {
 
 /// A stretch of a segment to read.
 pub(crate) struct Stretch {
+    pub seq: u64,
     pub file: Arc<dyn SegmentFile>,
     pub path: PathBuf,
     pub salt: u64,
@@ -95,10 +102,12 @@ impl Index {
         }
     }
 
-    /// Forgets entries before `first`, and hands out the segments that nothing needs any more: those before
-    /// the youngest segment that began at or before `first`. What the older ones say beside entries, that
-    /// segment's head says too.
-    pub(crate) fn purge(&mut self, first: u64) -> Vec<Segment> {
+    /// Forgets purged entries, and hands out the segments that nothing needs any more: those before the
+    /// youngest segment that began at or before the first entry that is not purged. What the older ones say
+    /// beside entries, that segment's head says too.
+    pub(crate) fn purge(&mut self, purged: Option<Mark>) -> Vec<Segment> {
+        let Some(purged) = purged else { return Vec::new() };
+        let first = purged.index + 1;
         while self.points.get(1).is_some_and(|p| p.index <= first) {
             self.points.pop_front();
         }
@@ -126,6 +135,7 @@ impl Index {
             let Some(segment) = self.segment(point.seq) else { continue };
             let end = next.filter(|n| n.seq == point.seq).map_or(segment.end, |n| n.offset);
             out.push(Stretch {
+                seq: point.seq,
                 file: Arc::clone(&segment.file),
                 path: segment.path.clone(),
                 salt: segment.salt,

@@ -2,7 +2,6 @@
 //! Reading entries back from segments, each checked again against its checksum.
 
 use std::io;
-use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -14,68 +13,81 @@ const MOST: u64 = 1 << 20;
 
 /// Appends the entries of the stretches to `out` until they weigh `budget`; one entry is always given.
 pub(crate) fn read<I: Item>(stretches: &[Stretch], budget: &mut usize, out: &mut Vec<I>) -> io::Result<()> {
-    let mut at = 0;
-    while at < stretches.len() && (*budget > 0 || out.is_empty()) {
-        let first = &stretches[at];
-        let mut end = first.bytes.end;
-        let mut entries = first.entries.clone();
-        at += 1;
-        // Neighbours in the same segment are read together, as far as the budget may reach.
-        while let Some(next) = stretches.get(at) {
-            let length = next.bytes.end - first.bytes.start;
-            let adjoins =
-                next.bytes.start == end && next.salt == first.salt && next.entries.start == entries.end;
-            if !adjoins || length > MOST || length > (*budget as u64) + (16 << 10) {
-                break;
+    let mut rest = stretches;
+    while !rest.is_empty() && (*budget > 0 || out.is_empty()) {
+        let (group, later) = rest.split_at(neighbours(rest, *budget as u64));
+        rest = later;
+        let (Some(first), Some(last)) = (group.first(), group.last()) else { break };
+        let start = first.bytes.start;
+        let mut bytes = vec![0; to_usize(last.bytes.end - start)?];
+        first.file.read_exact_at(&mut bytes, start)?;
+        let bytes = Bytes::from(bytes);
+        for stretch in group {
+            let own = to_usize(stretch.bytes.start - start)?..to_usize(stretch.bytes.end - start)?;
+            if !parse(stretch, &bytes.slice(own), budget, out)? {
+                return Ok(());
             }
-            end = next.bytes.end;
-            entries.end = next.entries.end;
-            at += 1;
         }
-        stretch(first, first.bytes.start..end, entries, budget, out)?;
     }
     Ok(())
 }
 
-fn stretch<I: Item>(
-    place: &Stretch,
-    range: Range<u64>,
-    entries: Range<u64>,
+/// How many stretches from the first on lie side by side and are worth one read.
+fn neighbours(stretches: &[Stretch], budget: u64) -> usize {
+    let Some(first) = stretches.first() else { return 0 };
+    let adjoining = stretches.windows(2).take_while(|pair| {
+        let length = pair[1].bytes.end.saturating_sub(first.bytes.start);
+        pair[1].seq == pair[0].seq
+            && pair[1].bytes.start == pair[0].bytes.end
+            && length <= MOST
+            && pair[0].bytes.end - first.bytes.start <= budget
+    });
+    1 + adjoining.count()
+}
+
+/// Takes the wanted entries of one stretch; `false` if the budget is used up. What follows them in the
+/// stretch is dead.
+fn parse<I: Item>(
+    stretch: &Stretch,
+    bytes: &Bytes,
     budget: &mut usize,
     out: &mut Vec<I>,
-) -> io::Result<()> {
-    let mut bytes = vec![0; usize::try_from(range.end - range.start).map_err(io::Error::other)?];
-    place.file.read_exact_at(&mut bytes, range.start)?;
-    let bytes = Bytes::from(bytes);
-    let damaged = |offset: u64, what: &str| {
-        let text = format!("{what} in {} at offset {offset}", place.path.display());
+) -> io::Result<bool> {
+    let damaged = |offset: u64, what: String| {
+        let text = format!("{what} in {} at offset {offset}", stretch.path.display());
         io::Error::new(io::ErrorKind::InvalidData, text)
     };
-    let mut offset = range.start;
-    let mut wanted = entries.start;
-    while wanted < entries.end {
-        let at = usize::try_from(offset - range.start).map_err(io::Error::other)?;
-        let here = &bytes[at.min(bytes.len())..];
-        let header = Header::read(here, place.salt, offset);
-        let body = header.and_then(|h| h.body(here, place.salt, offset));
-        let (Some(header), Some(body)) = (header, body) else {
-            return Err(damaged(
-                offset,
-                &format!("the record that should lead to entry {wanted} is damaged"),
-            ));
-        };
-        if header.kind.is_entry() && header.index == wanted {
+    let mut offset = stretch.bytes.start;
+    for wanted in stretch.entries.clone() {
+        loop {
+            let here = bytes.get(to_usize(offset - stretch.bytes.start)?..).unwrap_or_default();
+            let header = Header::read(here, stretch.salt, offset);
+            let body = header.and_then(|h| h.body(here, stretch.salt, offset));
+            let (Some(header), Some(body)) = (header, body) else {
+                return Err(damaged(
+                    offset,
+                    format!("the record that should lead to entry {wanted} is damaged"),
+                ));
+            };
+            offset += header.size();
+            if !header.kind.is_entry() || header.index < wanted {
+                continue;
+            }
+            if header.index > wanted {
+                return Err(damaged(offset, format!("entry {wanted} is missing")));
+            }
             if !out.is_empty() && body.len() > *budget {
                 *budget = 0;
-                return Ok(());
+                return Ok(false);
             }
             *budget = budget.saturating_sub(body.len());
             out.push(I::from_record(header.record(bytes.slice_ref(body)))?);
-            wanted += 1;
-        } else if header.kind.is_entry() && header.index > wanted {
-            return Err(damaged(offset, &format!("entry {wanted} is missing")));
+            break;
         }
-        offset += header.size();
     }
-    Ok(())
+    Ok(true)
+}
+
+fn to_usize(number: u64) -> io::Result<usize> {
+    usize::try_from(number).map_err(io::Error::other)
 }

@@ -47,7 +47,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Option<Recovered>, 
         }
     }
     found.sort();
-    let Some((first_seq, first_base, first_path)) = found.first().cloned() else { return Ok(None) };
+    let Some((first_seq, _, first_path)) = found.first().cloned() else { return Ok(None) };
     let mut recovery = Recovery { disk, summary: None, index: Index::default(), sampler: Sampler::default() };
     let count = found.len();
     for (at, (seq, base, path)) in found.into_iter().enumerate() {
@@ -58,7 +58,10 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Option<Recovered>, 
         recovery.segment(seq, base, path, at + 1 == count)?;
     }
     let summary = recovery.summary.unwrap_or_default();
-    let complete = first_seq == 1 || summary.purged.is_some_and(|purged| first_base <= purged.index + 1);
+    // Any segment will do: with truncations a later one can begin at a lower index, and a crash can come
+    // between the unlinking of two.
+    let is_start = |s: &Segment| summary.purged.is_some_and(|purged| s.base <= purged.index + 1);
+    let complete = first_seq == 1 || recovery.index.segments().any(is_start);
     if !complete {
         return Err(LogError::corrupt(&first_path, 0, "segments before it are missing although not purged"));
     }
@@ -135,7 +138,10 @@ impl Recovery<'_> {
             let body = if header.kind == Kind::Vote { Bytes::copy_from_slice(body) } else { short(body) };
             summary.replay(&header.record(body)).map_err(|what| scan.corrupt(what))?;
             match header.kind {
-                Kind::Truncate => self.index.truncate(summary.next()),
+                Kind::Truncate => {
+                    self.sampler.truncate();
+                    self.index.truncate(summary.next());
+                }
                 kind if kind.is_entry() => {
                     if let Some(point) = self.sampler.see(header.index, seq, scan.at) {
                         self.index.add_point(point);

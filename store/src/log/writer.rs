@@ -183,6 +183,7 @@ impl<I> Writer<I> {
         record.encode_into(&mut self.buffer, self.segment.salt, offset, synced);
         self.summary.replay(record).map_err(io::Error::other)?;
         if record.kind == Kind::Truncate {
+            self.sampler.truncate();
             self.batch.edits.push(Edit::Truncate(self.summary.next()));
         } else if record.kind.is_entry()
             && let Some(point) = self.sampler.see(record.index, self.segment.seq, offset)
@@ -234,7 +235,7 @@ impl<I> Writer<I> {
     fn publish(&mut self, ticket: u64) {
         let mut index = self.places.index.lock().unwrap_or_else(PoisonError::into_inner);
         apply(&mut index, &mut self.batch.edits, &self.segment);
-        let gone = if self.batch.purged { index.purge(self.summary.first) } else { Vec::new() };
+        let gone = if self.batch.purged { index.purge(self.summary.purged) } else { Vec::new() };
         drop(index);
         self.places.written.store(ticket, Ordering::Release);
         self.files.unlink(gone.into_iter().map(|segment| segment.path).collect());
