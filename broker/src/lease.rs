@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::command::LeaseRef;
 use crate::id::{LeaseToken, Name};
 use crate::time::{Millis, Timestamp};
 
@@ -34,6 +35,16 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// True if a worker that shows `claim` speaks for this lease: with a token, the token decides; without
+    /// one the worker must be the same if it is named.
+    #[must_use]
+    pub fn answers_to(&self, claim: &LeaseRef) -> bool {
+        match &claim.token {
+            Some(token) => *token == self.token,
+            None => claim.worker.as_ref().is_none_or(|worker| *worker == self.worker),
+        }
+    }
+
     /// When the lease ends if the present leader has led since `term_started`: what an older leader
     /// extended only in memory is given back in full.
     #[must_use]

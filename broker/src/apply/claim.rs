@@ -28,10 +28,7 @@ impl<T: Tables> Context<'_, T> {
     pub fn claim(&mut self, lease: &LeaseRef) -> Verdict<Claim, T::Fault> {
         let Some(open) = self.find(&lease.job)? else { return Ok(Err(Reject::no_such_job(&lease.job))) };
         let current = open.job.state.lease();
-        let holds = current.is_some_and(|current| match &lease.token {
-            Some(token) => *token == current.token,
-            None => lease.worker.as_ref().is_none_or(|worker| *worker == current.worker),
-        });
+        let holds = current.is_some_and(|current| current.answers_to(lease));
         Ok(match (current.map(|current| current.token), lease.token, &open.job.last_lease) {
             (Some(token), _, _) if holds => Ok(Claim::Current(open, token)),
             (_, Some(token), Some((last, ended))) if token == *last => Ok(Claim::Ended(ended.clone(), open.kind())),
