@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The state, as Raft drives it: committed entries in, replies and events out, snapshots both ways.
+//!
+//! ```text
+//! entries ready ──► broker::apply_proposal, one after the other ──► one fjall batch ──► commit
+//!                                                                                        │
+//!                        queue rows and applied index visible ◄──────────────────────────┘
+//!                                 │
+//!                        replies sent ──► sink told
+//! ```
+//!
+//! A1: an entry is applied exactly once to a state, because the batch carries its log id; what was applied
+//! before a crash is not applied again after it, so its events are not repeated either.
+//! A2: a fault stops here for good. Nothing is skipped, and no later entry is applied: openraft ends with
+//! the error, and the process with it.
+
+mod group;
+mod live;
+
+use std::io;
+use std::sync::Arc;
+
+use fjall::Snapshot as FjallView;
+use futures_util::Stream;
+use jobbie_broker::apply::apply_proposal;
+use jobbie_broker::{Event, Timestamp};
+use openraft::entry::EntryPayload;
+use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
+use openraft::{OptionalSend, RaftSnapshotBuilder};
+
+use crate::keyspaces::{Fault, Mark, Members, Position};
+use crate::open::StateDirs;
+use crate::raft::{Applied, LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::snapshot::{SnapshotDir, SnapshotFile};
+use crate::tables::FjallTables;
+use group::Group;
+pub(crate) use live::{Live, Shared};
+
+/// What one Raft entry brought about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedEntry {
+    /// The entry's index.
+    pub index: u64,
+    /// The time it was applied at.
+    pub at: Timestamp,
+    /// What happened, in order.
+    pub events: Vec<Event>,
+}
+
+/// Who hears of applied entries.
+pub trait ApplySink: Send + Sync + 'static {
+    /// Called once per group with the entries that carried commands, after their batch is committed and
+    /// their replies are sent. Must not block: the next group waits for it.
+    fn applied(&self, entries: Vec<AppliedEntry>);
+}
+
+/// A snapshot as openraft passes it on.
+pub type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotFile>;
+
+/// The state, as Raft drives it.
+pub struct StateMachine {
+    tables: FjallTables,
+    mark: Mark,
+    shared: Arc<Shared>,
+    states: StateDirs,
+    sink: Arc<dyn ApplySink>,
+    failed: bool,
+}
+
+/// What an entry leaves to be done once its group is committed.
+type Pending = (ApplyResponder<TypeConfig>, Applied);
+
+impl StateMachine {
+    pub(crate) fn new(
+        tables: FjallTables,
+        mark: Mark,
+        shared: Arc<Shared>,
+        states: StateDirs,
+        sink: Arc<dyn ApplySink>,
+    ) -> Self {
+        shared.mark(mark.applied.map(|at| at.index));
+        Self { tables, mark, shared, states, sink, failed: false }
+    }
+
+    fn apply_group(&mut self, group: Group) -> Result<(), Fault> {
+        let mut replies: Vec<Pending> = Vec::with_capacity(group.entries.len());
+        let mut applied: Vec<AppliedEntry> = Vec::with_capacity(group.entries.len());
+        let mut members = None;
+        let mut last = self.mark.applied;
+        for (entry, responder) in group.entries {
+            let at = Position::from(&entry.log_id);
+            if last.is_some_and(|last| at.index <= last.index) {
+                let last = last.map_or(0, |last| last.index);
+                let text =
+                    format!("entry {} is to be applied, but the state has come to {last} already", at.index);
+                return Err(Fault::Contradiction(text));
+            }
+            last = Some(at);
+            let mut answer = Applied::default();
+            match &entry.payload {
+                EntryPayload::Blank => {}
+                EntryPayload::Membership(membership) => {
+                    members = Some(Members::new(Some(&entry.log_id), membership))
+                }
+                EntryPayload::Normal(request) => {
+                    let outcomes = apply_proposal(&mut self.tables, at.index, request.proposal())?;
+                    let mut events = Vec::new();
+                    for outcome in outcomes {
+                        answer.replies.push(outcome.reply);
+                        events.extend(outcome.events);
+                    }
+                    applied.push(AppliedEntry { index: at.index, at: self.tables.meta().last_at, events });
+                }
+            }
+            replies.extend(responder.map(|responder| (responder, answer)));
+        }
+        let Some(at) = last else { return Ok(()) };
+        let committed = self.tables.commit(at, members.as_ref())?;
+        self.mark.applied = Some(at);
+        if let Some(members) = members {
+            self.mark.membership = members;
+        }
+        self.shared.publish(committed, at.index);
+        for (responder, answer) in replies {
+            responder.send(answer);
+        }
+        if !applied.is_empty() {
+            self.sink.applied(applied);
+        }
+        Ok(())
+    }
+
+    fn refuse_after_fault(&self) -> io::Result<()> {
+        if self.failed {
+            return Err(io::Error::other("applying has failed before; the process must be started again"));
+        }
+        Ok(())
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotFile;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok((self.mark.applied.map(LogId::from), self.mark.membership.stored()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
+    {
+        self.refuse_after_fault()?;
+        while let Some(group) = Group::next(&mut entries).await? {
+            if let Err(fault) = self.apply_group(group) {
+                tracing::error!(error = %fault, applied = ?self.mark.applied, "applying failed");
+                self.failed = true;
+                self.tables.discard();
+                return Err(fault.into());
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        let live = self.shared.live();
+        let view = live.keyspaces.view();
+        SnapshotBuilder { live, view, mark: self.mark.clone(), dir: self.shared.snapshots.clone() }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
+        self.refuse_after_fault()?;
+        let asked = Mark {
+            applied: meta.last_log_id.as_ref().map(Position::from),
+            membership: (&meta.last_membership).into(),
+        };
+        if asked != *snapshot.mark() {
+            let text = format!(
+                "snapshot {} is of {:?}, not of {asked:?}",
+                snapshot.path().display(),
+                snapshot.mark()
+            );
+            return Err(Fault::Contradiction(text).into());
+        }
+        let (states, dir) = (self.states.clone(), self.shared.snapshots.clone());
+        let loaded = blocking(move || {
+            let built = states.build(&snapshot)?;
+            // First the file, then the pointer: whichever is missing after a crash is made up from the other.
+            dir.adopt(&snapshot)?;
+            states.point_to(&built)?;
+            let tables = states.tables(built.clone())?;
+            Ok((built, tables))
+        });
+        let (keyspaces, tables) = loaded.await?;
+        self.shared.replace(Live::new(keyspaces, &tables), &tables, asked.applied.map(|at| at.index));
+        self.tables = tables;
+        self.mark = asked;
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        let newest = self.shared.snapshots.newest()?;
+        Ok(newest.map(passed_on))
+    }
+}
+
+/// Writes one snapshot, of the moment at which it was made.
+pub struct SnapshotBuilder {
+    live: Arc<Live>,
+    view: FjallView,
+    mark: Mark,
+    dir: SnapshotDir,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    type SnapshotData = SnapshotFile;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let (live, view, mark, dir) =
+            (self.live.clone(), self.view.clone(), self.mark.clone(), self.dir.clone());
+        let file = blocking(move || dir.write(&live.keyspaces, &view, &mark)).await?;
+        Ok(passed_on(file))
+    }
+}
+
+fn passed_on(file: SnapshotFile) -> Snapshot {
+    let mark = file.mark();
+    let meta = SnapshotMeta {
+        last_log_id: mark.applied.map(LogId::from),
+        last_membership: mark.membership.stored(),
+    };
+    Snapshot { meta, snapshot: file }
+}
+
+async fn blocking<R: Send + 'static>(
+    work: impl FnOnce() -> Result<R, Fault> + Send + 'static,
+) -> io::Result<R> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?;
+    Ok(done?)
+}
