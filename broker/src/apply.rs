@@ -98,7 +98,11 @@ pub fn apply<T: Tables>(tables: &mut T, entry: &Entry<'_>) -> Result<Outcome, T:
 ///
 /// # Errors
 /// Only if the machine fails.
-pub fn apply_proposal<T: Tables>(tables: &mut T, index: u64, proposal: &Proposal) -> Result<Vec<Outcome>, T::Fault> {
+pub fn apply_proposal<T: Tables>(
+    tables: &mut T,
+    index: u64,
+    proposal: &Proposal,
+) -> Result<Vec<Outcome>, T::Fault> {
     // Principal and namespace are set for each submission; these two stand in until then.
     let nobody: Name = Name::from("");
     let mut ctx = Context::open(tables, proposal.at, &nobody, &nobody)?;

@@ -30,7 +30,8 @@ pub enum DecodeError {
 /// Appends the encoding of `value` to `out`.
 pub fn encode_into<V: Serialize>(value: &V, out: &mut Vec<u8>) {
     out.push(VERSION);
-    rmp_serde::encode::write(out, value).expect("our own types have no maps of unknown length and a Vec takes every byte");
+    rmp_serde::encode::write(out, value)
+        .expect("our own types have no maps of unknown length and a Vec takes every byte");
 }
 
 /// Encodes `value`.

@@ -207,7 +207,9 @@ mod tests {
     fn a_lease_token_reads_back() {
         let token = LeaseToken { delivery: 3, salt: 0xdead_beef };
         assert_eq!(LeaseToken::parse(&token.to_string()), Some(token));
-        for bad in ["", ".", "1", "1.2", "x.00000000deadbeef", "1.00000000deadbeef0", "123456789.00000000deadbeef"] {
+        for bad in
+            ["", ".", "1", "1.2", "x.00000000deadbeef", "1.00000000deadbeef0", "123456789.00000000deadbeef"]
+        {
             assert_eq!(LeaseToken::parse(bad), None, "{bad}");
         }
     }

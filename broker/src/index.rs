@@ -62,7 +62,12 @@ pub fn rows_of(job: &Job) -> IndexRows {
             ],
         },
         State::Completed { at } | State::Dead { at, .. } | State::Cancelled { at, .. } => IndexRows {
-            place: Place::Finished(FinishedKey { queue: queue(), state: job.state.kind(), at: *at, job: job.no }),
+            place: Place::Finished(FinishedKey {
+                queue: queue(),
+                state: job.state.kind(),
+                at: *at,
+                job: job.no,
+            }),
             timers: [None, None],
         },
     }

@@ -90,4 +90,3 @@ pub struct Swept {
     /// True if there is more to do at the same time.
     pub more: bool,
 }
-

@@ -60,7 +60,12 @@ pub trait Tables {
     ///
     /// # Errors
     /// Only if the machine fails.
-    fn scan<T: Table>(&mut self, prefix: &[u8], from: Option<&T::Key>, limit: usize) -> Result<Vec<Pair<T>>, Self::Fault>;
+    fn scan<T: Table>(
+        &mut self,
+        prefix: &[u8],
+        from: Option<&T::Key>,
+        limit: usize,
+    ) -> Result<Vec<Pair<T>>, Self::Fault>;
 
     /// The job of a queue that is next in line: highest priority, then lowest number. Implementations
     /// on disk answer from a window in memory, never by a scan from the front.

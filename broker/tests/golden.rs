@@ -38,7 +38,8 @@ fn golden<V: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(name: &
     if update() {
         std::fs::write(&path, to_hex(&bytes)).unwrap();
     }
-    let file = std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("{} is missing; {HOW}", path.display()));
+    let file =
+        std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("{} is missing; {HOW}", path.display()));
     assert_eq!(to_hex(&bytes), file, "the bytes of {name} have changed; {HOW}");
     assert_eq!(&codec::decode::<V>(&from_hex(&file)).unwrap(), value, "{name} does not read back");
 }
@@ -111,7 +112,8 @@ fn spec() -> JobSpec {
 }
 
 fn commands() -> Vec<Command> {
-    let lease = || LeaseRef { job: JobRef::Given(JobNo(7), time(0)), token: Some(token()), worker: Some(name("w1")) };
+    let lease =
+        || LeaseRef { job: JobRef::Given(JobNo(7), time(0)), token: Some(token()), worker: Some(name("w1")) };
     let bare = || LeaseRef { job: chosen(), token: None, worker: None };
     let plain = JobSpec { due: Due::Now, ..JobSpec::new("mail", Json::null()) };
     let at = JobSpec { due: Due::At(time(9)), ..JobSpec::new("mail", Json::null()) };
@@ -128,7 +130,8 @@ fn commands() -> Vec<Command> {
             request: request(Route::Fetch),
         }
         .into(),
-        Ack { items: vec![AckItem { lease: lease(), result: Some(Json::from("42")), checkpoint: None }] }.into(),
+        Ack { items: vec![AckItem { lease: lease(), result: Some(Json::from("42")), checkpoint: None }] }
+            .into(),
         Fail {
             items: vec![FailItem {
                 lease: bare(),
@@ -143,7 +146,11 @@ fn commands() -> Vec<Command> {
         .into(),
         Release { items: vec![ReleaseItem { lease: lease(), delay: Some(Millis(10)) }] }.into(),
         Heartbeat {
-            items: vec![HeartbeatItem { lease: lease(), progress: progress(), checkpoint: Some(Json::from("1")) }],
+            items: vec![HeartbeatItem {
+                lease: lease(),
+                progress: progress(),
+                checkpoint: Some(Json::from("1")),
+            }],
         }
         .into(),
         Renew {
@@ -213,7 +220,12 @@ fn job(state: State) -> Job {
         checkpoint: Some(Body::Stored(5000)),
         result: Some(Body::Inline(Json::from("42"))),
         errors: vec![AttemptError { attempt: 1, error: "boom".into(), backtrace: None, at: time(5) }],
-        timeline: vec![TimelineEntry { at: time(0), change: Change::Enqueued, attempt: 1, by: name("tester") }],
+        timeline: vec![TimelineEntry {
+            at: time(0),
+            change: Change::Enqueued,
+            attempt: 1,
+            by: name("tester"),
+        }],
         timeline_dropped: 0,
         ready_at: Some(time(9)),
         entered: JobNo(8),
@@ -296,14 +308,25 @@ fn all_other_rows_keep_their_bytes() {
         throttle: Some(Throttle { count: 5, period: Millis(1000) }),
         arrival: Arrival(1_800_000_000_000_123),
         counts: [0, 1, 2, 3, 4, 5, 6, 7, 8],
-        totals: Totals { enqueued: 1, fetched: 2, completed: 3, failed: 4, crashed: 5, dead: 6, cancelled: 7 },
+        totals: Totals {
+            enqueued: 1,
+            fetched: 2,
+            completed: 3,
+            failed: 4,
+            crashed: 5,
+            dead: 6,
+            cancelled: 7,
+        },
         clear_below: JobNo(9),
         deleting: false,
         clearing: true,
         sweep: Some(SweepPoint::Finished { state: StateKind::Dead, at: time(3), job: JobNo(4) }),
     };
     golden("row_queue", &queue);
-    golden("row_queue_ready", &Queue { sweep: Some(SweepPoint::Ready { rank: 5, job: JobNo(4) }), ..queue.clone() });
+    golden(
+        "row_queue_ready",
+        &Queue { sweep: Some(SweepPoint::Ready { rank: 5, job: JobNo(4) }), ..queue.clone() },
+    );
     golden("row_queue_waiting", &Queue { sweep: Some(SweepPoint::Waiting { job: JobNo(4) }), ..queue });
     let meta = MetaRow {
         last_at: time(1),
@@ -339,7 +362,8 @@ fn every_reply_keeps_its_bytes() {
         Ok(Settled::Alive { lease_expires_at: time(70), length: Millis::from_secs(60), cancel: true }),
         Err(Reject::lease_lost(&chosen(), StateKind::Pending)),
     ];
-    let leased = LeasedJob { job: job(State::Active(lease())), payload: Json::null(), checkpoint: Some(Json::null()) };
+    let leased =
+        LeasedJob { job: job(State::Active(lease())), payload: Json::null(), checkpoint: Some(Json::null()) };
     for (suffix, reply) in [
         ("rejected", Reply::Rejected(Reject::draining(&name("mail")))),
         ("enqueued", Reply::Enqueued(vec![enqueued()])),
@@ -373,7 +397,10 @@ fn events_keep_their_bytes() {
     };
     golden("event_job", &Event::Job(event));
     let (namespace, queue) = (name("default"), name("mail"));
-    golden("event_queue", &Event::Queue(QueueEvent { news: QueueNews::Limited, at: time(1), namespace, queue }));
+    golden(
+        "event_queue",
+        &Event::Queue(QueueEvent { news: QueueNews::Limited, at: time(1), namespace, queue }),
+    );
     golden("changes", &Change::ALL.to_vec());
     golden("states", &StateKind::ALL.to_vec());
     let reasons = [Reason::Failed, Reason::Crashed, Reason::Expired, Reason::Timeout, Reason::Cancelled];

@@ -17,7 +17,8 @@ use jobbie_broker::reply::Settled;
 use jobbie_broker::tables::mem::MemTables;
 use jobbie_broker::tables::schema::{Jobs, Queues};
 use jobbie_broker::{
-    Change, Command, Event, Job, Json, Millis, Name, Outcome, Queue, Reply, StateKind, Tables, Timestamp, invariant,
+    Change, Command, Event, Job, Json, Millis, Name, Outcome, Queue, Reply, StateKind, Tables, Timestamp,
+    invariant,
 };
 use proptest::prelude::*;
 
@@ -236,7 +237,8 @@ fn the_random_commands_reach_every_transition_and_every_change() {
     for news in ["queue.created", "queue.limited", "queue.cleared", "queue.deleting", "queue.deleted"] {
         assert!(changes.contains(news), "{news} never happened");
     }
-    for name in ["Enqueue", "Fetch", "Retry", "Cancel", "Move", "Delete", "Patch", "CloneJob", "DeleteQueue"] {
+    for name in ["Enqueue", "Fetch", "Retry", "Cancel", "Move", "Delete", "Patch", "CloneJob", "DeleteQueue"]
+    {
         assert!(refused.contains(name), "{name} was never refused");
     }
 }
@@ -244,11 +246,12 @@ fn the_random_commands_reach_every_transition_and_every_change() {
 /// A batch of one of the kinds that are loops.
 fn batch() -> impl Strategy<Value = Op> {
     let enqueue = prop::collection::vec(bed::spec(), 1..6);
-    let picks = prop::collection::vec(
-        (any::<u8>(), prop::bool::weighted(0.8), any::<u8>())
-            .prop_map(|(lease, token, flavour)| bed::Pick { lease, token, flavour }),
-        1..8,
-    );
+    let picks =
+        prop::collection::vec(
+            (any::<u8>(), prop::bool::weighted(0.8), any::<u8>())
+                .prop_map(|(lease, token, flavour)| bed::Pick { lease, token, flavour }),
+            1..8,
+        );
     (0u8..5, enqueue, picks).prop_map(|(kind, jobs, picks)| match kind {
         0 => Op::Ack(picks),
         1 => Op::Fail(picks),
@@ -263,7 +266,9 @@ fn singles(command: &Command) -> Vec<Command> {
         Command::Ack(c) => c.items.into_iter().map(|item| Ack { items: vec![item] }.into()).collect(),
         Command::Fail(c) => c.items.into_iter().map(|item| Fail { items: vec![item] }.into()).collect(),
         Command::Release(c) => c.items.into_iter().map(|item| Release { items: vec![item] }.into()).collect(),
-        Command::Heartbeat(c) => c.items.into_iter().map(|item| Heartbeat { items: vec![item] }.into()).collect(),
+        Command::Heartbeat(c) => {
+            c.items.into_iter().map(|item| Heartbeat { items: vec![item] }.into()).collect()
+        }
         Command::Enqueue(c) => {
             c.jobs.into_iter().map(|job| Enqueue { jobs: vec![job], request: None }.into()).collect()
         }
@@ -303,11 +308,14 @@ fn run_out(retry: RetryPolicy) -> (Millis, u32) {
     let spec = JobSpec { options, ..JobSpec::new("q", Json::from("1")) };
     bed.propose(vec![Enqueue { jobs: vec![spec], request: None }.into()]);
     for attempt in 1.. {
-        let Reply::Fetched(jobs) = bed.propose(vec![one(&["q"]).into()]).remove(0).reply else { panic!("fetched") };
+        let Reply::Fetched(jobs) = bed.propose(vec![one(&["q"]).into()]).remove(0).reply else {
+            panic!("fetched")
+        };
         assert_eq!(jobs.len(), 1, "attempt {attempt} is ready when it is due");
         let (id, token, _) = bed.leases.last().unwrap();
         let lease = LeaseRef { job: JobRef::from(id), token: Some(*token), worker: None };
-        let Reply::Settled(settled) = bed.propose(vec![bed::fail(&[(lease, 1)]).into()]).remove(0).reply else {
+        let Reply::Settled(settled) = bed.propose(vec![bed::fail(&[(lease, 1)]).into()]).remove(0).reply
+        else {
             panic!("settled")
         };
         let Ok(Settled::Failed(told)) = &settled[0] else { panic!("{settled:?}") };
@@ -318,7 +326,9 @@ fn run_out(retry: RetryPolicy) -> (Millis, u32) {
             // One moment earlier it is not ready.
             bed.now = Timestamp(at.0 - 1);
             bed.propose(vec![Promote { limit: 9 }.into()]);
-            let Reply::Fetched(jobs) = bed.propose(vec![one(&["q"]).into()]).remove(0).reply else { panic!() };
+            let Reply::Fetched(jobs) = bed.propose(vec![one(&["q"]).into()]).remove(0).reply else {
+                panic!()
+            };
             assert_eq!(jobs, []);
             bed.now = at;
             bed.propose(vec![Promote { limit: 9 }.into()]);
@@ -329,7 +339,12 @@ fn run_out(retry: RetryPolicy) -> (Millis, u32) {
 
 #[test]
 fn the_total_retry_window_is_pinned() {
-    let policy = |backoff, max_retries| RetryPolicy { backoff, max_retries, jitter_permille: 0, ..RetryPolicy::default() };
+    let policy = |backoff, max_retries| RetryPolicy {
+        backoff,
+        max_retries,
+        jitter_permille: 0,
+        ..RetryPolicy::default()
+    };
     let window = |backoff, retries| {
         let (took, attempts) = run_out(policy(backoff, retries));
         assert_eq!(attempts, retries + 1);

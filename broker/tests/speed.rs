@@ -80,7 +80,9 @@ fn acks(outcomes: &[Outcome], per_command: usize) -> Vec<Command> {
 fn speed() {
     let n = 100_000;
     let mut bench = Bench { tables: MemTables::new(), index: 0 };
-    for (what, commands, per_command) in [("alone", 1, 1), ("100 commands an entry", 100, 1), ("batches of 100", 1, 100)] {
+    for (what, commands, per_command) in
+        [("alone", 1, 1), ("100 commands an entry", 100, 1), ("batches of 100", 1, 100)]
+    {
         let per_entry = commands * per_command;
         let rounds = n / per_entry;
         measure(&format!("enqueue, {what}"), n, || {

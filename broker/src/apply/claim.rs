@@ -16,6 +16,7 @@ use crate::state::StateKind;
 use crate::tables::Tables;
 
 /// A claim that has some standing.
+#[allow(clippy::large_enum_variant, reason = "the large one is the usual one, and used up at once")]
 pub enum Claim {
     /// It is the current lease, with its token.
     Current(Open, LeaseToken),
@@ -31,7 +32,9 @@ impl<T: Tables> Context<'_, T> {
         let holds = current.is_some_and(|current| current.answers_to(lease));
         Ok(match (current.map(|current| current.token), lease.token, &open.job.last_lease) {
             (Some(token), _, _) if holds => Ok(Claim::Current(open, token)),
-            (_, Some(token), Some((last, ended))) if token == *last => Ok(Claim::Ended(ended.clone(), open.kind())),
+            (_, Some(token), Some((last, ended))) if token == *last => {
+                Ok(Claim::Ended(ended.clone(), open.kind()))
+            }
             _ => Err(Reject::lease_lost(&lease.job, open.kind())),
         })
     }

@@ -183,7 +183,8 @@ impl<'t, T: Tables> Context<'t, T> {
     /// True if a job only still has rows: it was cleared, or its queue is being deleted. From the moment of
     /// that call on nobody may see it run, find it or be refused because of it.
     pub fn is_gone(&mut self, job: &Job) -> Result<bool, T::Fault> {
-        let waiting = matches!(job.state.kind(), StateKind::Pending | StateKind::Scheduled | StateKind::Retrying);
+        let waiting =
+            matches!(job.state.kind(), StateKind::Pending | StateKind::Scheduled | StateKind::Retrying);
         let queue = self.queue(&job.queue_key())?;
         Ok(queue.is_some_and(|queue| queue.deleting || (waiting && queue.has_cleared(job.entered))))
     }

@@ -85,8 +85,14 @@ impl<T: Tables> Context<'_, T> {
         Ok(matches!(job, JobRef::Given(..)) && self.find(&job)?.is_some())
     }
 
-    fn enqueue_one(&mut self, spec: &JobSpec, fingerprint: Option<Fingerprint>) -> Result<Enqueued, T::Fault> {
-        let Some((id, fingerprint)) = spec.id.as_ref().zip(fingerprint) else { return self.enqueue_new(spec) };
+    fn enqueue_one(
+        &mut self,
+        spec: &JobSpec,
+        fingerprint: Option<Fingerprint>,
+    ) -> Result<Enqueued, T::Fault> {
+        let Some((id, fingerprint)) = spec.id.as_ref().zip(fingerprint) else {
+            return self.enqueue_new(spec);
+        };
         let row = (self.namespace.clone(), id.clone());
         if let Some(known) = self.tables.get::<Ids>(&row)? {
             return Ok(known.first);

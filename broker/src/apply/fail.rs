@@ -49,7 +49,12 @@ impl<T: Tables> Context<'_, T> {
     }
 
     /// The other side is too busy: the attempt does not count.
-    fn slow_down(&mut self, mut open: Open, token: LeaseToken, item: &FailItem) -> Result<FailedAs, T::Fault> {
+    fn slow_down(
+        &mut self,
+        mut open: Open,
+        token: LeaseToken,
+        item: &FailItem,
+    ) -> Result<FailedAs, T::Fault> {
         let job = &mut open.job;
         let at = self.now.after(item.retry_after.unwrap_or(job.options.retry.base));
         let next = if item.retry { Ok(Again::Retrying(at)) } else { Err(Reason::Failed) };

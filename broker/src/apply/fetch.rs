@@ -42,7 +42,9 @@ impl<T: Tables> Context<'_, T> {
         let request = command.request.as_ref().map(|key| (key, fingerprint_of(command)));
         if let Some((key, fingerprint)) = &request {
             match self.remembered(key, fingerprint)? {
-                Some(Ok(Answer::Fetched(leases))) => return Ok(Ok(Reply::Fetched(self.still_held(&leases)?))),
+                Some(Ok(Answer::Fetched(leases))) => {
+                    return Ok(Ok(Reply::Fetched(self.still_held(&leases)?)));
+                }
                 Some(Ok(Answer::Enqueued(_))) => return Ok(Err(Reject::key_reused("request key", &key.key))),
                 Some(Err(reject)) => return Ok(Err(reject)),
                 None => {}
@@ -108,7 +110,13 @@ impl<T: Tables> Context<'_, T> {
         Ok(false)
     }
 
-    fn grant(&mut self, key: &QueueKey, mut open: Open, c: &Fetch, arrival: Arrival) -> Result<Job, T::Fault> {
+    fn grant(
+        &mut self,
+        key: &QueueKey,
+        mut open: Open,
+        c: &Fetch,
+        arrival: Arrival,
+    ) -> Result<Job, T::Fault> {
         let job = &mut open.job;
         job.deliveries = job.deliveries.saturating_add(1);
         job.started_at = Some(self.now);

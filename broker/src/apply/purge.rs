@@ -74,7 +74,12 @@ impl<T: Tables> Context<'_, T> {
     }
 
     /// Keeps how far the round has come; at its end, that it is over.
-    fn end_step(&mut self, key: &QueueKey, point: Option<SweepPoint>, deleting: bool) -> Result<(), T::Fault> {
+    fn end_step(
+        &mut self,
+        key: &QueueKey,
+        point: Option<SweepPoint>,
+        deleting: bool,
+    ) -> Result<(), T::Fault> {
         let Some(queue) = self.queue(key)? else { return Ok(()) };
         if point.is_none() && deleting && queue.total() == 0 {
             return self.drop_queue(key);
@@ -102,7 +107,11 @@ impl<T: Tables> Context<'_, T> {
     /// True for a completed job that is still returned to whoever enqueues its unique key.
     fn answers_for_key(&self, job: &Job) -> bool {
         job.state.kind() == StateKind::Completed
-            && job.options.unique.as_ref().is_some_and(|unique| job.created_at.after(unique.period) > self.now)
+            && job
+                .options
+                .unique
+                .as_ref()
+                .is_some_and(|unique| job.created_at.after(unique.period) > self.now)
     }
 
     fn stretch(
@@ -119,9 +128,9 @@ impl<T: Tables> Context<'_, T> {
             SweepPoint::Ready { rank, job } => {
                 let from = ReadyKey { queue: key.clone(), rank, job };
                 let rows = self.tables.scan::<Ready>(&prefix, Some(&from), limit)?;
-                let jobs = rows.into_iter().map(|(key, ())| {
-                    (key.job, SweepPoint::Ready { rank: key.rank, job: after(key.job) })
-                });
+                let jobs = rows
+                    .into_iter()
+                    .map(|(key, ())| (key.job, SweepPoint::Ready { rank: key.rank, job: after(key.job) }));
                 Ok(Stretch { jobs: jobs.collect(), then: Some(SweepPoint::Waiting { job: JobNo(0) }) })
             }
             SweepPoint::Waiting { job } => {
@@ -133,11 +142,15 @@ impl<T: Tables> Context<'_, T> {
             }
             SweepPoint::Finished { state, at, job } => {
                 let from = FinishedKey { queue: key.clone(), state, at, job };
-                let rows =
-                    self.tables.scan::<Finished>(&FinishedKey::state_prefix(key, state), Some(&from), limit)?;
-                let jobs = rows.into_iter().map(|(key, ())| key).take_while(|key| key.at < before).map(|key| {
-                    (key.job, SweepPoint::Finished { state, at: key.at, job: after(key.job) })
-                });
+                let rows = self.tables.scan::<Finished>(
+                    &FinishedKey::state_prefix(key, state),
+                    Some(&from),
+                    limit,
+                )?;
+                let jobs =
+                    rows.into_iter().map(|(key, ())| key).take_while(|key| key.at < before).map(|key| {
+                        (key.job, SweepPoint::Finished { state, at: key.at, job: after(key.job) })
+                    });
                 let next = StateKind::TERMINAL.iter().copied().find(|next| *next as u8 > state as u8);
                 Ok(Stretch { jobs: jobs.collect(), then: next.map(first_finished) })
             }

@@ -73,7 +73,8 @@ impl<T: Tables> Context<'_, T> {
         oldest.sort_unstable();
         let (mut done, mut crashed) = (0u32, 0u32);
         for (rank, (_, no)) in (0u32..).zip(&oldest) {
-            let Some(open) = lost.get(no).map(|token| self.run_out(*no, *token)).transpose()?.flatten() else {
+            let Some(open) = lost.get(no).map(|token| self.run_out(*no, *token)).transpose()?.flatten()
+            else {
                 continue;
             };
             let running = open.job.state.lease().and_then(|lease| lease.stream_concurrency);
@@ -113,7 +114,11 @@ impl<T: Tables> Context<'_, T> {
         job.crashes = job.crashes.saturating_add(1);
         let worker = job.state.lease().map(|lease| lease.worker.clone()).filter(|worker| !worker.is_empty());
         let who = worker.map_or_else(|| "the worker".to_owned(), |worker| format!("worker {worker}"));
-        job.record_error(format!("{who} lost its lease without a word (crash {})", job.crashes), None, self.now);
+        job.record_error(
+            format!("{who} lost its lease without a word (crash {})", job.crashes),
+            None,
+            self.now,
+        );
         let next = if job.crashes < job.options.max_crashes {
             let delay = job.options.retry.jittered(job.crashes, self.random(job.no));
             Ok(Again::Retrying(self.now.after(delay)))

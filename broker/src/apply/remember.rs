@@ -29,12 +29,21 @@ impl<T: Tables> Context<'_, T> {
     ) -> Result<Option<Result<Answer, Reject>>, T::Fault> {
         let row = self.tables.get::<Requests>(&self.request_row(key))?;
         Ok(row.map(|row| {
-            if row.fingerprint == *fingerprint { Ok(row.answer) } else { Err(Reject::key_reused("request key", &key.key)) }
+            if row.fingerprint == *fingerprint {
+                Ok(row.answer)
+            } else {
+                Err(Reject::key_reused("request key", &key.key))
+            }
         }))
     }
 
     /// Keeps the first answer to a call.
-    pub fn remember(&mut self, key: &RequestKey, fingerprint: [u8; 16], answer: Answer) -> Result<(), T::Fault> {
+    pub fn remember(
+        &mut self,
+        key: &RequestKey,
+        fingerprint: [u8; 16],
+        answer: Answer,
+    ) -> Result<(), T::Fault> {
         self.tables.put::<Requests>(&self.request_row(key), &Remembered { fingerprint, answer })?;
         let forget = Forget::Request(self.namespace.clone(), self.by.clone(), key.clone());
         self.forget_at(self.now.after(REMEMBERED), &forget)

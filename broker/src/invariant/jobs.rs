@@ -6,9 +6,7 @@ use crate::body::Body;
 use crate::index::{Place, rows_of};
 use crate::job::{Job, MAX_ERRORS, MAX_TIMELINE};
 use crate::state::{State, StateKind};
-use crate::tables::schema::{
-    Bodies, BodyKey, Due, Finished, Ids, Jobs, Leases, Ready, UniqueKeys, Waiting,
-};
+use crate::tables::schema::{Bodies, BodyKey, Due, Finished, Ids, Jobs, Leases, Ready, UniqueKeys, Waiting};
 use crate::tables::{Table, Tables};
 
 impl<T: Tables> Check<'_, T> {
@@ -31,11 +29,16 @@ impl<T: Tables> Check<'_, T> {
     fn sense(&mut self, job: &Job) {
         let (no, kind, meta) = (job.no.0, job.state.kind(), self.meta);
         let live = !kind.is_terminal() && kind != StateKind::Active;
-        let newest = [Some(job.created_at), job.started_at, job.failed_at, job.ready_at, job.state.finished_at()];
+        let newest =
+            [Some(job.created_at), job.started_at, job.failed_at, job.ready_at, job.state.finished_at()];
         let token_fits = job.state.lease().is_none_or(|lease| lease.token.delivery == job.deliveries);
         let rules = [
             (job.no <= meta.last_job, "J4", "has a number that was not given yet"),
-            (job.no <= job.entered && job.entered <= meta.last_job, "J4", "entered its queue before it was made"),
+            (
+                job.no <= job.entered && job.entered <= meta.last_job,
+                "J4",
+                "entered its queue before it was made",
+            ),
             (newest.iter().flatten().all(|at| *at <= meta.last_at), "J4", "has something from the future"),
             (token_fits, "J4", "is leased with a token of another delivery"),
             (kind != StateKind::Active || job.started_at.is_some(), "J4", "is active and was never started"),
@@ -44,7 +47,11 @@ impl<T: Tables> Check<'_, T> {
             (job.timeline.len() <= MAX_TIMELINE, "J4", "keeps too long a timeline"),
             (!job.timeline.is_empty(), "J4", "has no history"),
             (!live || job.failures <= job.options.retry.max_retries, "J4", "waits with no attempts left"),
-            (!matches!(job.state, State::Completed { .. }) || ended_by_ack(job), "J4", "is completed without an ack"),
+            (
+                !matches!(job.state, State::Completed { .. }) || ended_by_ack(job),
+                "J4",
+                "is completed without an ack",
+            ),
             (!live || job.cancel_requested_at.is_none(), "J9", "waits though it is to be cancelled"),
         ];
         for (holds, name, text) in rules {
@@ -77,7 +84,12 @@ impl<T: Tables> Check<'_, T> {
         let found = self.tables.get::<R>(key)?;
         self.expect(found.as_ref() == row, name, || {
             let space = R::SPACE.name();
-            format!("job {} ({}) needs row {} of {space}, found {found:?}", job.no.0, job.state.kind().name(), hex(key))
+            format!(
+                "job {} ({}) needs row {} of {space}, found {found:?}",
+                job.no.0,
+                job.state.kind().name(),
+                hex(key)
+            )
         });
         Ok(())
     }
@@ -110,7 +122,12 @@ impl<T: Tables> Check<'_, T> {
             _ => ours.is_some_and(|row| row.until.is_none()),
         };
         self.expect(holds, "J5", || {
-            format!("job {} ({}) and its unique key {}: {row:?}", job.no.0, job.state.kind().name(), unique.key)
+            format!(
+                "job {} ({}) and its unique key {}: {row:?}",
+                job.no.0,
+                job.state.kind().name(),
+                unique.key
+            )
         });
         Ok(())
     }

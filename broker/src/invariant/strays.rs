@@ -15,7 +15,9 @@ use crate::tables::{Table, Tables};
 impl<T: Tables> Check<'_, T> {
     /// J1 and J2: no index row without its job.
     pub(super) fn indexes(&mut self) -> Result<(), T::Fault> {
-        self.each::<Ready>(|c, key, ()| c.belongs::<Ready>("J1", &key, key.job, |r| r.place == Place::Ready(key.clone())))?;
+        self.each::<Ready>(|c, key, ()| {
+            c.belongs::<Ready>("J1", &key, key.job, |r| r.place == Place::Ready(key.clone()))
+        })?;
         self.each::<Waiting>(|c, key, ()| {
             c.belongs::<Waiting>("J1", &key, key.job, |r| r.place == Place::Waiting(key.clone()))
         })?;
@@ -25,7 +27,9 @@ impl<T: Tables> Check<'_, T> {
         self.each::<Finished>(|c, key, ()| {
             c.belongs::<Finished>("J1", &key, key.job, |r| r.place == Place::Finished(key.clone()))
         })?;
-        self.each::<Due>(|c, key, ()| c.belongs::<Due>("J1", &key, key.job, |r| r.timers.contains(&Some(key))))?;
+        self.each::<Due>(|c, key, ()| {
+            c.belongs::<Due>("J1", &key, key.job, |r| r.timers.contains(&Some(key)))
+        })?;
         Ok(())
     }
 
@@ -64,7 +68,8 @@ impl<T: Tables> Check<'_, T> {
         self.each::<UniqueKeys>(|check, key, holder| {
             let job = check.tables.get::<Jobs>(&holder.job)?;
             let is_its = |job: &Job| {
-                job.namespace == key.0 && job.options.unique.as_ref().is_some_and(|unique| unique.key == key.1)
+                job.namespace == key.0
+                    && job.options.unique.as_ref().is_some_and(|unique| unique.key == key.1)
             };
             check.expect(job.as_ref().is_some_and(is_its), "J5", || {
                 format!("unique key {} points to job {}, which does not have it", pair(&key), holder.job.0)
@@ -90,7 +95,10 @@ impl<T: Tables> Check<'_, T> {
                 Forget::Request(namespace, by, RequestKey { route, key }) => {
                     of_requests += 1;
                     let (namespace, by, key) = (namespace.clone(), by.clone(), key.clone());
-                    check.tables.get::<Requests>(&RequestRowKey { namespace, by, route: *route, key })?.is_some()
+                    check
+                        .tables
+                        .get::<Requests>(&RequestRowKey { namespace, by, route: *route, key })?
+                        .is_some()
                 }
                 Forget::Id(namespace, id) => {
                     of_ids += 1;
@@ -117,7 +125,12 @@ impl<T: Tables> Check<'_, T> {
         Ok(())
     }
 
-    fn id_has_job(&mut self, namespace: &crate::Name, id: &crate::Name, row: &ChosenId) -> Result<bool, T::Fault> {
+    fn id_has_job(
+        &mut self,
+        namespace: &crate::Name,
+        id: &crate::Name,
+        row: &ChosenId,
+    ) -> Result<bool, T::Fault> {
         let job = self.tables.get::<Jobs>(&row.first.job.no)?;
         Ok(job.is_some_and(|job| job.namespace == *namespace && job.chosen_id.as_ref() == Some(id)))
     }

@@ -125,7 +125,8 @@ fn j6_bodies() {
 
 #[test]
 fn j7_chosen_ids() {
-    let drop = |id: &'static str| move |t: &mut MemTables| t.delete::<Ids>(&("default".into(), id.into())).unwrap();
+    let drop =
+        |id: &'static str| move |t: &mut MemTables| t.delete::<Ids>(&("default".into(), id.into())).unwrap();
     assert_eq!(names_after(drop("one")), ["J7"]);
     assert_eq!(names_after(drop("five")), ["J8", "J7"]);
 }
@@ -138,7 +139,10 @@ fn j8_remembered_calls() {
 
 #[test]
 fn j9_requests_to_cancel() {
-    assert_eq!(names_after(|t| change_job(t, 1, |job| job.cancel_requested_at = Some(job.created_at))), ["J9"]);
+    assert_eq!(
+        names_after(|t| change_job(t, 1, |job| job.cancel_requested_at = Some(job.created_at))),
+        ["J9"]
+    );
     let delete = |t: &mut MemTables| {
         let mut row = t.get::<Queues>(&queue("a")).unwrap().unwrap();
         row.deleting = true;

@@ -22,9 +22,9 @@ impl MemTables {
 
     /// Every row there is, in order: table, key bytes, row bytes.
     pub fn rows(&self) -> impl Iterator<Item = (Space, &[u8], &[u8])> {
-        self.spaces.iter().flat_map(|(space, rows)| {
-            rows.iter().map(|(key, row)| (*space, key.as_slice(), row.as_slice()))
-        })
+        self.spaces
+            .iter()
+            .flat_map(|(space, rows)| rows.iter().map(|(key, row)| (*space, key.as_slice(), row.as_slice())))
     }
 
     /// Writes a row as bytes, as a snapshot brings it.
@@ -53,7 +53,12 @@ impl Tables for MemTables {
         Ok(())
     }
 
-    fn scan<T: Table>(&mut self, prefix: &[u8], from: Option<&T::Key>, limit: usize) -> Result<Vec<Pair<T>>, Infallible> {
+    fn scan<T: Table>(
+        &mut self,
+        prefix: &[u8],
+        from: Option<&T::Key>,
+        limit: usize,
+    ) -> Result<Vec<Pair<T>>, Infallible> {
         let start = from.map_or_else(|| prefix.to_vec(), Key::bytes).max(prefix.to_vec());
         let Some(rows) = self.spaces.get(&T::SPACE) else { return Ok(Vec::new()) };
         Ok(rows

@@ -69,12 +69,17 @@ pub fn spec() -> impl Strategy<Value = JobSpec> {
         1 => (0u64..90_000).prop_map(|ms| Due::After(Millis(ms))),
         1 => (0u64..90_000).prop_map(|ms| Due::At(Timestamp(START.0 + ms))),
     ];
-    let backoff =
-        prop_oneof![Just(Backoff::None), Just(Backoff::Fixed), Just(Backoff::Linear), Just(Backoff::Exponential)];
-    let retry = (0u32..3, backoff, 0u64..20_000, 0u16..200).prop_map(|(max_retries, backoff, base, jitter)| {
-        let base = Millis(base);
-        RetryPolicy { max_retries, backoff, base, jitter_permille: jitter, ..RetryPolicy::default() }
-    });
+    let backoff = prop_oneof![
+        Just(Backoff::None),
+        Just(Backoff::Fixed),
+        Just(Backoff::Linear),
+        Just(Backoff::Exponential)
+    ];
+    let retry =
+        (0u32..3, backoff, 0u64..20_000, 0u16..200).prop_map(|(max_retries, backoff, base, jitter)| {
+            let base = Millis(base);
+            RetryPolicy { max_retries, backoff, base, jitter_permille: jitter, ..RetryPolicy::default() }
+        });
     let unique = prop::option::weighted(0.3, (0u8..3, 0u64..120_000)).prop_map(|unique| {
         unique.map(|(key, period)| Unique { key: format!("k{key}").into(), period: Millis(period) })
     });
@@ -141,14 +146,21 @@ pub fn op() -> impl Strategy<Value = Op> {
         prop::option::weighted(0.4, 0u8..3),
         prop::option::weighted(0.2, 0u8..3),
     );
-    let fetch = fetch
-        .prop_map(|(queues, worker, count, stream, request)| Op::Fetch { queues, worker, count, stream, request });
+    let fetch = fetch.prop_map(|(queues, worker, count, stream, request)| Op::Fetch {
+        queues,
+        worker,
+        count,
+        stream,
+        request,
+    });
     let purge = (0u8..3, any::<bool>(), 0u32..6).prop_map(|(number, all, limit)| {
         let finished_before = if all { Timestamp::MAX } else { Timestamp(START.0 + 60_000) };
         Op::Do(Purge { queue: queue(number), finished_before, limit }.into())
     });
-    let patch = (any::<u8>(), any::<bool>(), prop::option::of(any::<u8>()), prop::option::of(any::<i16>()))
-        .prop_map(|(job, payload, priority, scheduled_in)| Op::Patch { job, payload, priority, scheduled_in });
+    let patch =
+        (any::<u8>(), any::<bool>(), prop::option::of(any::<u8>()), prop::option::of(any::<i16>())).prop_map(
+            |(job, payload, priority, scheduled_in)| Op::Patch { job, payload, priority, scheduled_in },
+        );
     prop_oneof![
         12 => enqueue,
         14 => fetch,
@@ -254,7 +266,7 @@ impl Bed {
         let claim = |pick: &Pick| {
             let (job, token, worker) = self.lease(pick.lease)?;
             let token = pick.token.then_some(*token);
-            let worker = (!pick.token && pick.flavour % 2 == 0).then(|| worker.clone());
+            let worker = (!pick.token && pick.flavour.is_multiple_of(2)).then(|| worker.clone());
             Some((LeaseRef { job: JobRef::from(job), token, worker }, pick.flavour))
         };
         picks.iter().filter_map(claim).collect()
@@ -298,7 +310,8 @@ impl Bed {
                 payload: payload.then(|| text(1)),
                 priority: *priority,
                 tags: None,
-                scheduled_at: scheduled_in.map(|ms| Timestamp(self.now.0.saturating_add_signed(i64::from(ms)))),
+                scheduled_at: scheduled_in
+                    .map(|ms| Timestamp(self.now.0.saturating_add_signed(i64::from(ms)))),
             }
             .into(),
             Op::Clone(job) => CloneJob { job: self.job(*job)? }.into(),
@@ -307,7 +320,8 @@ impl Bed {
 }
 
 pub fn ack(claims: &[(LeaseRef, u8)]) -> Ack {
-    let item = |(lease, f): &(LeaseRef, u8)| AckItem { lease: lease.clone(), result: body(*f), checkpoint: None };
+    let item =
+        |(lease, f): &(LeaseRef, u8)| AckItem { lease: lease.clone(), result: body(*f), checkpoint: None };
     Ack { items: claims.iter().map(item).collect() }
 }
 

@@ -16,7 +16,8 @@ fn an_acknowledged_job_is_completed_and_never_handed_out_again() {
     let job = bed.enqueue(spec("q"));
     let leased = bed.fetch_one("q");
     bed.wait(secs(3));
-    let item = AckItem { lease: claim(&leased), result: Some(Json::from("42")), checkpoint: Some(Json::from("7")) };
+    let item =
+        AckItem { lease: claim(&leased), result: Some(Json::from("42")), checkpoint: Some(Json::from("7")) };
     assert_eq!(bed.settled_one(Ack { items: vec![item] }), Ok(Settled::Acked));
     let Some(Event::Job(event)) = bed.events.last() else { panic!("{:?}", bed.events) };
     assert_eq!((event.change.name(), event.took_ms, event.attempt), ("job.completed", Some(3000), 1));

@@ -37,7 +37,11 @@ fn an_active_job_is_only_marked() {
     assert_eq!((row.state.kind(), row.cancel_requested_at), (StateKind::Active, Some(bed.now)));
     let Some(Event::Job(event)) = bed.events.last() else { panic!("{:?}", bed.events) };
     let token = leased.job.state.lease().unwrap().token;
-    assert_eq!((event.change, event.token), (Change::CancelRequested, Some(token)), "names the lease to tell");
+    assert_eq!(
+        (event.change, event.token),
+        (Change::CancelRequested, Some(token)),
+        "names the lease to tell"
+    );
     assert_eq!((event.took_ms, &*row.timeline.last().unwrap().by), (None, "tester"));
     bed.wait(secs(1));
     assert_eq!(bed.granted(cancel(&job)), Some(row));

@@ -98,7 +98,8 @@ fn a_held_unique_key_answers_with_its_holder() {
 #[test]
 fn one_batch_can_hit_its_own_unique_key() {
     let mut bed = Bed::new();
-    let Reply::Enqueued(jobs) = bed.run(enqueue([unique("q", "k", secs(1)), unique("q", "k", secs(1))])) else {
+    let Reply::Enqueued(jobs) = bed.run(enqueue([unique("q", "k", secs(1)), unique("q", "k", secs(1))]))
+    else {
         panic!("enqueued")
     };
     assert_eq!((jobs[0].existing, jobs[1].existing), (false, true));
@@ -213,7 +214,11 @@ fn the_same_request_key_gets_the_first_answer() {
     let other = Enqueue { jobs: vec![spec("q")], request: request("r1") };
     assert_eq!(bed.refused(other), Code::Conflict);
     let other_route = RequestKey { route: Route::EnqueueBatch, key: "r1".into() };
-    assert_ne!(bed.run(Enqueue { request: Some(other_route), ..command.clone() }), first, "scoped to the route");
+    assert_ne!(
+        bed.run(Enqueue { request: Some(other_route), ..command.clone() }),
+        first,
+        "scoped to the route"
+    );
     bed.by = "somebody else".into();
     assert_ne!(bed.run(command.clone()), first, "scoped to the principal");
     bed.by = "tester".into();
@@ -254,7 +259,8 @@ fn no_more_than_the_bound_is_remembered() {
     let mut bed = Bed::new();
     bed.run(Enqueue { jobs: vec![spec("q")], request: request("old") });
     // As if a million had been remembered: the count is what decides.
-    let mut ctx = crate::apply::context::Context::open(&mut bed.tables, bed.now, &bed.by, &bed.namespace).unwrap();
+    let mut ctx =
+        crate::apply::context::Context::open(&mut bed.tables, bed.now, &bed.by, &bed.namespace).unwrap();
     ctx.meta.forgets = crate::request::REMEMBERED_MAX;
     let key = request("new").unwrap();
     ctx.remember(&key, [0; 16], crate::request::Answer::Enqueued(Vec::new())).unwrap();

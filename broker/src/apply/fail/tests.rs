@@ -105,7 +105,8 @@ fn retry_after_is_exact_and_zero_means_at_once() {
     bed.wait(secs(77));
     bed.promote();
     let lease = claim(&bed.fetch_one("q"));
-    let told = bed.failed(Fail { items: vec![FailItem { retry_after: Some(Millis(0)), ..fail_item(lease) }] });
+    let told =
+        bed.failed(Fail { items: vec![FailItem { retry_after: Some(Millis(0)), ..fail_item(lease) }] });
     assert_eq!((told.state, told.next_attempt_at, told.attempts_remaining), (StateKind::Pending, None, 2));
     bed.fetch_one("q");
 }
@@ -140,7 +141,11 @@ fn a_rate_limit_spends_no_attempt() {
     bed.wait(secs(30));
     bed.promote();
     let lease = claim(&bed.fetch_one("q"));
-    assert_eq!(bed.failed(limited(lease, None)).next_attempt_at, Some(bed.now.after(secs(5))), "the policy's base");
+    assert_eq!(
+        bed.failed(limited(lease, None)).next_attempt_at,
+        Some(bed.now.after(secs(5))),
+        "the policy's base"
+    );
 }
 
 #[test]

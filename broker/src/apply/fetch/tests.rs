@@ -28,7 +28,10 @@ fn a_lease_is_granted_with_a_fresh_token() {
     assert_eq!((leased.job.deliveries, leased.job.started_at), (1, Some(bed.now)));
     assert_eq!((&*lease.worker, &*lease.hostname), ("w1", "h1"));
     let Some(Event::Job(event)) = bed.events.last() else { panic!("{:?}", bed.events) };
-    assert_eq!((event.change.name(), event.took_ms, event.token), ("job.started", Some(250), Some(lease.token)));
+    assert_eq!(
+        (event.change.name(), event.took_ms, event.token),
+        ("job.started", Some(250), Some(lease.token))
+    );
     assert_eq!(bed.job(&job), leased.job);
     bed.run(release(claim(&leased)));
     let token = bed.fetch_one("q").job.state.lease().unwrap().token;
@@ -149,7 +152,11 @@ fn a_repeated_fetch_gets_the_leases_it_still_holds() {
     bed.run(ack(claim(&first[1])));
     bed.run(release(claim(&first[2])));
     bed.fetched(fetch("q", 9));
-    assert_eq!(numbers(&bed.fetched(command.clone())), [first[0].job.no.0], "only what is leased by that token");
+    assert_eq!(
+        numbers(&bed.fetched(command.clone())),
+        [first[0].job.no.0],
+        "only what is leased by that token"
+    );
     assert_eq!(bed.refused(Fetch { count: 4, ..command }), Code::Conflict);
 }
 

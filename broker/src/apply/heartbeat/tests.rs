@@ -71,7 +71,9 @@ fn a_lease_never_becomes_shorter() {
     assert_eq!(bed.swept(Renew { items: vec![renewal.clone()] }), Swept { done: 1, more: false });
     assert_eq!(bed.job(&job).state.lease().unwrap().deadline, heard_at.after(LEASE));
     bed.wait(secs(10));
-    let Ok(Settled::Alive { lease_expires_at, .. }) = bed.settled_one(beat(claim(&leased))) else { panic!("alive") };
+    let Ok(Settled::Alive { lease_expires_at, .. }) = bed.settled_one(beat(claim(&leased))) else {
+        panic!("alive")
+    };
     assert_eq!(lease_expires_at, heard_at.after(LEASE));
     let before = bed.tables.clone();
     let earlier = Renewal { heard_at: bed.now, ..renewal };
@@ -86,7 +88,8 @@ fn renewals_of_ended_leases_are_passed_over() {
     let leased = bed.fetch_one("q");
     let token = leased.job.state.lease().unwrap().token;
     bed.run(release(claim(&leased)));
-    let renewal = Renewal { job: job.job.no, token, heard_at: bed.now.after(secs(99)), progress: progress(1) };
+    let renewal =
+        Renewal { job: job.job.no, token, heard_at: bed.now.after(secs(99)), progress: progress(1) };
     let nobody = Renewal { job: JobNo(77), ..renewal.clone() };
     assert_eq!(bed.swept(Renew { items: vec![renewal.clone(), nobody.clone()] }), Swept::default());
     bed.fetch_one("q");

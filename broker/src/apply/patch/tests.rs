@@ -46,7 +46,10 @@ fn a_new_due_time_decides_the_state() {
     let later = bed.now.after(secs(60));
     let at = |at| Patch { scheduled_at: Some(at), ..patch(&job) };
     assert_eq!(bed.granted(at(later)).unwrap().state, State::Scheduled { at: later });
-    assert_eq!(bed.granted(at(later.after(secs(1)))).unwrap().state, State::Scheduled { at: later.after(secs(1)) });
+    assert_eq!(
+        bed.granted(at(later.after(secs(1)))).unwrap().state,
+        State::Scheduled { at: later.after(secs(1)) }
+    );
     assert_eq!(bed.granted(at(Timestamp(1))).unwrap().state, State::Pending);
     assert_eq!(bed.granted(at(bed.now)).unwrap().state, State::Pending);
     let lease = claim(&bed.fetch_one("q"));

@@ -63,7 +63,9 @@ fn an_attempt_that_runs_too_long_has_failed() {
     let first = claim(&bed.fetch_one("q"));
     // Heartbeats extend the lease, not the time an attempt may take.
     bed.wait(Millis(9_999));
-    bed.run(Heartbeat { items: vec![HeartbeatItem { lease: first.clone(), progress: None, checkpoint: None }] });
+    bed.run(Heartbeat {
+        items: vec![HeartbeatItem { lease: first.clone(), progress: None, checkpoint: None }],
+    });
     assert_eq!(bed.promote().done, 0);
     bed.wait(Millis(1));
     assert_eq!(bed.promote().done, 1);

@@ -50,7 +50,10 @@ fn only_the_named_lease_is_reclaimed_and_only_if_it_is_over() {
     bed.wait(LEASE);
     assert_eq!(bed.swept(lost(&[first])), Swept::default());
     let token = LeaseToken { delivery: 1, salt: 1 };
-    assert_eq!(bed.swept(Reclaim { leases: vec![(JobNo(99), token), (job.job.no, token)] }), Swept::default());
+    assert_eq!(
+        bed.swept(Reclaim { leases: vec![(JobNo(99), token), (job.job.no, token)] }),
+        Swept::default()
+    );
     let beat = HeartbeatItem { lease: claim(&second), progress: None, checkpoint: None };
     bed.run(Heartbeat { items: vec![beat] });
     assert_eq!(bed.swept(lost(&[second])), Swept::default(), "extended since");
