@@ -43,6 +43,10 @@ pub enum Ending {
 }
 
 impl Ending {
+    pub(super) fn killed() -> Self {
+        Self::Crashed("killed on request".to_owned())
+    }
+
     /// True unless the end was orderly.
     pub fn is_abnormal(&self) -> bool {
         !matches!(self, Self::Stopped)

@@ -12,7 +12,10 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst},
+        atomic::{
+            AtomicBool, AtomicU8, AtomicU64, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
 };
 
@@ -35,6 +38,8 @@ struct Life {
     failure: Mutex<Option<String>>,
     /// Messages admitted and not yet handled.
     waiting: AtomicUsize,
+    /// Messages taken out of the mailbox so far.
+    taken: AtomicU64,
     /// Last ping sent by the watchdog, last one answered by the child.
     ping: AtomicU64,
     pong: AtomicU64,
@@ -49,6 +54,7 @@ impl Epoch {
             closed: Notify::new(),
             failure: Mutex::new(None),
             waiting: AtomicUsize::new(0),
+            taken: AtomicU64::new(0),
             ping: AtomicU64::new(0),
             pong: AtomicU64::new(0),
             mailbox: AtomicWaker::new(),
@@ -63,6 +69,10 @@ impl Epoch {
     /// 1 for the first life of a child, one more for each restart.
     pub fn number(&self) -> u64 {
         self.0.number
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// False as soon as this life is over or fenced. Ask before each effect outside of the actor.
@@ -128,6 +138,15 @@ impl Epoch {
     /// Messages admitted and not yet handled.
     pub(super) fn waiting(&self) -> usize {
         self.0.waiting.load(SeqCst)
+    }
+
+    pub(super) fn count_taken(&self) {
+        self.0.taken.fetch_add(1, Relaxed);
+    }
+
+    /// Messages taken out of the mailbox so far: grows as long as the child makes progress.
+    pub(super) fn taken(&self) -> u64 {
+        self.0.taken.load(Relaxed)
     }
 
     pub(super) fn ping(&self) -> u64 {

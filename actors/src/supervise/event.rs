@@ -28,3 +28,16 @@ pub(super) enum Event {
     /// Stop and forget one child (dynamic supervisors).
     Remove { name: String, reply: oneshot::Sender<Result<(), NoSuchChild>> },
 }
+
+impl Event {
+    /// The child and epoch that a report is about.
+    pub(super) fn about(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Ready { id, epoch }
+            | Self::Ended { id, epoch, .. }
+            | Self::Hung { id, epoch, .. }
+            | Self::Evicted { id, epoch, .. } => Some((*id, *epoch)),
+            Self::Halt | Self::Kill | Self::Start { .. } | Self::Remove { .. } => None,
+        }
+    }
+}

@@ -29,6 +29,9 @@ use tokio::sync::oneshot;
 const JOIN_LIMIT: Duration = Duration::from_secs(1);
 
 /// What runs on an arbiter thread right now.
+///
+/// `turn` is odd during a turn and even between two, so that a reader who catches the thread in between sees
+/// that `running` does not belong to it.
 #[derive(Debug, Default)]
 pub(super) struct Pulse {
     running: AtomicU64,
@@ -36,23 +39,25 @@ pub(super) struct Pulse {
 }
 
 impl Pulse {
-    /// Runs `turn` of the child `id`. Must not unwind.
+    /// Runs one turn of the child `id`. Must not unwind and does not nest.
     pub(super) fn during<T>(&self, id: u64, turn: impl FnOnce() -> T) -> T {
+        self.running.store(id, SeqCst);
         self.turn.fetch_add(1, SeqCst);
-        // Turns nest only if a child drives another by hand; the outer one is named again afterwards.
-        let outer = self.running.swap(id, SeqCst);
         let result = turn();
-        self.running.store(outer, SeqCst);
+        self.turn.fetch_add(1, SeqCst);
         result
+    }
+
+    /// Changes as long as the thread gets on.
+    pub(super) fn turn(&self) -> u64 {
+        self.turn.load(SeqCst)
     }
 
     /// The child on the thread and the number of its turn; `None` when the thread is in nobody's code.
     pub(super) fn running(&self) -> Option<(u64, u64)> {
-        let turn = self.turn.load(SeqCst);
-        match self.running.load(SeqCst) {
-            0 => None,
-            id => Some((id, turn)),
-        }
+        let turn = self.turn();
+        let running = self.running.load(SeqCst);
+        (turn % 2 == 1 && turn == self.turn()).then_some((running, turn))
     }
 }
 

@@ -33,6 +33,29 @@ enum Control {
     Supervisor(mpsc::UnboundedSender<Event>),
 }
 
+impl Life {
+    /// Closes the epoch of a child that cannot be talked to, and drops it as soon as its thread allows.
+    fn fence(&self) {
+        self.epoch.fence();
+        match &self.control {
+            Control::Leaf { stop, kill, .. } => {
+                // Closes the slot.
+                stop();
+                kill.pull("fenced");
+            }
+            Control::Supervisor(events) => drop(events.send(Event::Halt)),
+        }
+    }
+}
+
+/// A life that its supervisor lets go is over. After its end this does nothing; it matters if the supervisor
+/// itself panics.
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.fence();
+    }
+}
+
 /// What came of a start.
 pub(super) enum Started {
     Ready,
@@ -98,34 +121,36 @@ impl Supervisor {
     async fn await_ready(&mut self, id: u64, limit: Option<Duration>) -> Started {
         let deadline = limit.map(|limit| Instant::now() + limit);
         loop {
-            let Some(event) = self.receive(deadline).await else {
-                self.discard(id).await;
-                return Started::Ended(Ending::Crashed("did not become ready in time".to_owned()));
-            };
-            match event {
-                Event::Ready { id: who, epoch } if who == id && self.is_current(id, epoch) => {
-                    if let Some(child) = self.children.get(&id) {
-                        child.node.set(State::Running);
+            match self.receive(deadline).await {
+                None => {
+                    self.discard(id).await;
+                    return Started::Ended(Ending::Crashed("did not become ready in time".to_owned()));
+                }
+                Some(Event::Halt) => return Started::Halted(Ending::Stopped),
+                Some(Event::Kill) => return Started::Halted(Ending::killed()),
+                Some(event) if self.concerns(&event, id) => match event {
+                    Event::Ready { .. } => {
+                        if let Some(child) = self.children.get(&id) {
+                            child.node.set(State::Running);
+                        }
+                        return Started::Ready;
                     }
-                    return Started::Ready;
-                }
-                Event::Ended { id: who, epoch, ending } if who == id && self.is_current(id, epoch) => {
-                    return Started::Ended(ending);
-                }
-                Event::Hung { id: who, epoch, error } if who == id && self.is_current(id, epoch) => {
-                    self.fence(id);
-                    return Started::Ended(Ending::Crashed(error));
-                }
-                Event::Evicted { id: who, epoch, error } if who == id && self.is_current(id, epoch) => {
-                    return Started::Evicted(error);
-                }
-                Event::Halt => return Started::Halted(Ending::Stopped),
-                Event::Kill => {
-                    return Started::Halted(Ending::Crashed("killed on request".to_owned()));
-                }
-                other => self.backlog.push_back(other),
+                    Event::Ended { ending, .. } => return Started::Ended(ending),
+                    Event::Evicted { error, .. } => return Started::Evicted(error),
+                    Event::Hung { error, .. } => {
+                        self.fence(id);
+                        return Started::Ended(Ending::Crashed(error));
+                    }
+                    _ => {}
+                },
+                Some(other) => self.backlog.push_back(other),
             }
         }
+    }
+
+    /// Whether the event is about the current life of the child.
+    fn concerns(&self, event: &Event, id: u64) -> bool {
+        event.about().is_some_and(|(who, epoch)| who == id && self.is_current(id, epoch))
     }
 
     /// The next event from outside; `None` after the deadline.
@@ -169,40 +194,32 @@ impl Supervisor {
         }
     }
 
-    /// Waits for the end of a child's current life; `None` after the limit.
+    /// Waits for the end of a child's current life; `None` after the limit, and at once if it hangs or its
+    /// thread does.
     async fn await_end(&mut self, id: u64, limit: Option<Duration>) -> Option<Ending> {
-        // Its end may have been put aside while we waited for another.
-        let kept = self.backlog.iter().position(
-            |event| matches!(event, Event::Ended { id: who, epoch, .. } if *who == id && self.is_current(id, *epoch)),
-        );
-        if let Some(Event::Ended { ending, .. }) = kept.and_then(|at| self.backlog.remove(at)) {
-            return Some(ending);
-        }
         let deadline = limit.map(|limit| Instant::now() + limit);
+        // Its end may have been put aside while we waited for another.
+        let mut kept = self.backlog.iter().position(|event| self.concerns(event, id));
         loop {
-            match self.receive(deadline).await? {
-                Event::Ended { id: who, epoch, ending } if who == id && self.is_current(id, epoch) => {
+            let event = match kept.take().and_then(|at| self.backlog.remove(at)) {
+                Some(event) => event,
+                None => self.receive(deadline).await?,
+            };
+            match event {
+                Event::Ready { .. } if self.concerns(&event, id) => {}
+                Event::Ended { ending, id: who, epoch } if who == id && self.is_current(id, epoch) => {
                     return Some(ending);
                 }
-                // It hangs or its thread does: no use waiting longer.
-                Event::Hung { id: who, epoch, .. } | Event::Evicted { id: who, epoch, .. }
-                    if who == id && self.is_current(id, epoch) =>
-                {
-                    return None;
-                }
+                Event::Hung { .. } | Event::Evicted { .. } if self.concerns(&event, id) => return None,
                 other => self.backlog.push_back(other),
             }
         }
     }
 
-    /// Closes the epoch of a child that cannot be talked to, and drops it as soon as its thread allows.
+    /// Fences the current life of a child.
     pub(super) fn fence(&self, id: u64) {
-        let Some(life) = self.children.get(&id).and_then(|child| child.life.as_ref()) else { return };
-        life.epoch.fence();
-        if let Control::Leaf { stop, kill, .. } = &life.control {
-            // Closes the slot.
-            stop();
-            kill.pull("fenced");
+        if let Some(life) = self.children.get(&id).and_then(|child| child.life.as_ref()) {
+            life.fence();
         }
     }
 

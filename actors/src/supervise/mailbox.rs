@@ -109,7 +109,10 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Mailbox<A> {
         // tokio's own budget ends a long run of messages, so that siblings on the arbiter get their turn.
         while !ctx.waiting() && self.epoch.is_current() {
             match self.letters.poll_recv(task) {
-                Poll::Ready(Some(letter)) => letter.open(&self.epoch, actor, ctx),
+                Poll::Ready(Some(letter)) => {
+                    self.epoch.count_taken();
+                    letter.open(&self.epoch, actor, ctx);
+                }
                 Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending => break,
             }

@@ -4,6 +4,7 @@
 //! A node outlives the restarts of its child. Locks are held for a few assignments only.
 
 use std::{
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
@@ -22,8 +23,28 @@ pub(super) struct Node {
     kind: NodeKind,
     strategy: Option<String>,
     status: Mutex<Status>,
-    children: Mutex<Vec<Arc<Node>>>,
+    children: Mutex<Kin>,
     changes: watch::Sender<()>,
+}
+
+/// Children in start order and by name; a dynamic supervisor may have one per queue.
+#[derive(Default)]
+struct Kin {
+    ordered: BTreeMap<u64, Arc<Node>>,
+    names: HashMap<String, u64>,
+    born: u64,
+}
+
+impl Kin {
+    fn push(&mut self, node: Arc<Node>) {
+        self.born += 1;
+        self.names.insert(node.name.clone(), self.born);
+        self.ordered.insert(self.born, node);
+    }
+
+    fn get(&self, name: &str) -> Option<&Arc<Node>> {
+        self.ordered.get(self.names.get(name)?)
+    }
 }
 
 struct Status {
@@ -48,7 +69,10 @@ impl Node {
             Kind::Supervisor(group) if group.dynamic.is_some() => (NodeKind::Dynamic, Some(group)),
             Kind::Supervisor(group) => (NodeKind::Supervisor, Some(group)),
         };
-        let children = group.map_or(&[][..], |group| &group.children);
+        let mut children = Kin::default();
+        for child in group.iter().flat_map(|group| &group.children) {
+            children.push(Self::new(child, changes));
+        }
         Arc::new(Self {
             name: spec.name.clone(),
             kind,
@@ -61,7 +85,7 @@ impl Node {
                 epoch: None,
                 kill: None,
             }),
-            children: Mutex::new(children.iter().map(|child| Self::new(child, changes)).collect()),
+            children: Mutex::new(children),
             changes: changes.clone(),
         })
     }
@@ -69,7 +93,7 @@ impl Node {
     /// The node of a child; made if it is new (children of dynamic supervisors).
     pub(super) fn child(&self, spec: &ChildSpec) -> Arc<Self> {
         let mut children = self.children();
-        if let Some(child) = children.iter().find(|child| child.name == spec.name) {
+        if let Some(child) = children.get(&spec.name) {
             return Arc::clone(child);
         }
         let child = Self::new(spec, &self.changes);
@@ -78,7 +102,11 @@ impl Node {
     }
 
     pub(super) fn forget(&self, name: &str) {
-        self.children().retain(|child| child.name != name);
+        let mut children = self.children();
+        if let Some(born) = children.names.remove(name) {
+            children.ordered.remove(&born);
+        }
+        drop(children);
         self.changed();
     }
 
@@ -130,12 +158,12 @@ impl Node {
             let kill = self.status().kill.clone();
             return kill.map(|kill| kill()).is_some();
         }
-        let children = self.children().clone();
+        let children = self.snapshot();
         children.iter().any(|child| below(path, &child.name).is_some_and(|rest| child.kill(rest)))
     }
 
     pub(super) fn view(&self) -> NodeView {
-        let children = self.children().clone();
+        let children = self.snapshot();
         let status = self.status();
         NodeView {
             name: self.name.clone(),
@@ -163,7 +191,11 @@ impl Node {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn children(&self) -> MutexGuard<'_, Vec<Arc<Self>>> {
+    fn snapshot(&self) -> Vec<Arc<Self>> {
+        self.children().ordered.values().cloned().collect()
+    }
+
+    fn children(&self) -> MutexGuard<'_, Kin> {
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

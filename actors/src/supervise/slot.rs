@@ -11,7 +11,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use actix::{Actor, Context, Handler, Message};
@@ -30,8 +30,8 @@ pub struct Slot<A: Actor>(Arc<Place<A>>);
 struct Place<A: Actor> {
     capacity: usize,
     current: ArcSwapOption<Occupant<A>>,
-    /// Number of the latest life; guards `current` against a late start of an older one.
-    latest: Mutex<u64>,
+    /// The latest life; guards `current` against an older one that comes late.
+    latest: Mutex<Option<Epoch>>,
 }
 
 struct Occupant<A: Actor> {
@@ -44,7 +44,7 @@ impl<A: Actor<Context = Context<A>>> Slot<A> {
     /// ports and senders; one more is [`PortError::Overloaded`]. A message counts until its handler has
     /// returned; a future the handler returned does not count, so an actor bounds its parked work itself.
     pub fn new(capacity: usize) -> Self {
-        Self(Arc::new(Place { capacity, current: ArcSwapOption::empty(), latest: Mutex::new(0) }))
+        Self(Arc::new(Place { capacity, current: ArcSwapOption::empty(), latest: Mutex::new(None) }))
     }
 
     /// A port for messages of type `M`.
@@ -64,13 +64,14 @@ impl<A: Actor<Context = Context<A>>> Slot<A> {
 
     /// Announces a new life; earlier ones can no longer open the slot.
     pub(super) fn begin(&self, epoch: &Epoch) {
-        *self.latest() = epoch.number();
+        let mut latest = self.latest();
+        *latest = Some(epoch.clone());
         self.0.current.store(None);
     }
 
     pub(super) fn open(&self, epoch: &Epoch, letters: Letters<A>) {
         let latest = self.latest();
-        if *latest == epoch.number() && epoch.is_current() {
+        if latest.as_ref().is_some_and(|latest| latest.is_same(epoch)) && epoch.is_current() {
             self.0.current.store(Some(Arc::new(Occupant { epoch: epoch.clone(), letters })));
         }
     }
@@ -78,12 +79,12 @@ impl<A: Actor<Context = Context<A>>> Slot<A> {
     /// Admits no further message for this life; what was admitted can still be answered.
     pub(super) fn shut(&self, epoch: &Epoch) {
         let latest = self.latest();
-        if *latest == epoch.number() {
+        if latest.as_ref().is_some_and(|latest| latest.is_same(epoch)) {
             self.0.current.store(None);
         }
     }
 
-    fn latest(&self) -> std::sync::MutexGuard<'_, u64> {
+    fn latest(&self) -> MutexGuard<'_, Option<Epoch>> {
         self.0.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -16,18 +16,20 @@
 //! ```
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     convert::Infallible,
+    panic::AssertUnwindSafe,
     sync::Arc,
 };
 
+use futures_util::FutureExt;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
 
 use super::{
-    child::Ending,
+    child::{Ending, panic_text},
     children::{NoSuchChild, StartError},
     event::Event,
     life::{Life, Started},
@@ -39,6 +41,7 @@ use super::{
 };
 
 /// The way to whoever started this supervisor.
+#[derive(Clone)]
 pub(super) struct Parent {
     pub(super) id: u64,
     pub(super) epoch: u64,
@@ -54,6 +57,7 @@ pub(super) struct Supervisor {
     pub(super) inbox: mpsc::UnboundedReceiver<Event>,
     pub(super) backlog: VecDeque<Event>,
     pub(super) children: BTreeMap<u64, Child>,
+    names: HashMap<String, u64>,
     /// Children to start and when.
     due: BTreeMap<u64, Instant>,
     restarts: Restarts,
@@ -80,17 +84,25 @@ impl Supervisor {
             inbox,
             backlog: VecDeque::new(),
             children: BTreeMap::new(),
+            names: HashMap::new(),
             due: BTreeMap::new(),
             restarts,
         }
     }
 
-    /// Starts it as a task of the supervision thread.
+    /// Runs it as a task of the supervision thread.
     pub(super) fn spawn(self) {
-        actix_rt::spawn(self.run());
+        let Parent { id, epoch, events } = self.parent.clone();
+        actix_rt::spawn(async move {
+            // A supervisor is not expected to panic; if it does, dropping it fences its children.
+            let ending = AssertUnwindSafe(self.run()).catch_unwind().await;
+            let ending = ending.unwrap_or_else(|panic| Ending::Crashed(panic_text(&*panic)));
+            // Fails only if the parent is gone, and then nobody waits.
+            let _ = events.send(Event::Ended { id, epoch, ending });
+        });
     }
 
-    async fn run(mut self) {
+    async fn run(mut self) -> Ending {
         if let Some(dynamic) = &self.group.dynamic {
             dynamic.attach(Some(self.sender.clone()));
         }
@@ -99,9 +111,7 @@ impl Supervisor {
             dynamic.attach(None);
         }
         self.stop_all().await;
-        let Parent { id, epoch, events } = self.parent;
-        // Fails only if the parent is gone, and then nobody waits.
-        let _ = events.send(Event::Ended { id, epoch, ending });
+        ending
     }
 
     async fn supervise(&mut self) -> Result<Infallible, Ending> {
@@ -128,6 +138,7 @@ impl Supervisor {
         let id = self.shared.next_id();
         let node = self.node.child(&spec);
         let restarts = Restarts::new(self.group.budget(), self.group.backoff);
+        self.names.insert(spec.name.clone(), id);
         self.children.insert(id, Child { spec, node, restarts, life: None });
         id
     }
@@ -164,7 +175,7 @@ impl Supervisor {
     async fn handle(&mut self, event: Event) -> Result<(), Ending> {
         match event {
             Event::Halt => return Err(Ending::Stopped),
-            Event::Kill => return Err(Ending::Crashed("killed on request".to_owned())),
+            Event::Kill => return Err(Ending::killed()),
             Event::Ready { .. } => {}
             Event::Ended { id, epoch, ending } if self.is_current(id, epoch) => {
                 self.ended(id, ending).await?;
@@ -264,7 +275,7 @@ impl Supervisor {
         reply: oneshot::Sender<Result<(), StartError>>,
     ) -> Result<(), Ending> {
         let Some(dynamic) = self.group.dynamic.clone() else { return Ok(()) };
-        if self.named(&spec.name).is_some() {
+        if self.names.contains_key(&spec.name) {
             let _ = reply.send(Err(StartError::Exists));
             return Ok(());
         }
@@ -294,7 +305,7 @@ impl Supervisor {
     }
 
     async fn remove_dynamic(&mut self, name: &str, reply: oneshot::Sender<Result<(), NoSuchChild>>) {
-        let answer = match self.named(name) {
+        let answer = match self.names.get(name).copied() {
             Some(id) => {
                 self.due.remove(&id);
                 self.stop(id).await;
@@ -306,13 +317,10 @@ impl Supervisor {
         let _ = reply.send(answer);
     }
 
-    fn named(&self, name: &str) -> Option<u64> {
-        self.children.iter().find(|(_, child)| child.spec.name == name).map(|(id, _)| *id)
-    }
-
     fn forget_dynamic(&mut self, id: u64) {
         let Some(dynamic) = &self.group.dynamic else { return };
         if let Some(child) = self.children.remove(&id) {
+            self.names.remove(&child.spec.name);
             dynamic.forget(&child.spec.name);
             self.node.forget(&child.spec.name);
         }

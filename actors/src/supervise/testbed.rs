@@ -60,6 +60,20 @@ impl TestBed {
         within(self.tree.check_at(self.clock)).await;
     }
 
+    /// Lets the watchdog look now, once more after `step`, and then at that same time until the node at `path`
+    /// has been restarted. Only the first jump is large, so nobody is blamed for being watched in a test.
+    pub(crate) async fn watchdog_until_restart(&mut self, path: &str, step: Duration) {
+        let before = self.node(path).restarts;
+        let looking = async {
+            self.watchdog(Duration::ZERO).await;
+            self.watchdog(step).await;
+            while self.node(path).restarts == before {
+                self.watchdog(Duration::ZERO).await;
+            }
+        };
+        within(looking).await;
+    }
+
     /// Waits for the end of the tree and for every life in it, then presents the bill: exactly this many crashes.
     pub(crate) async fn ended(self, crashes: u64) -> Exit {
         let exit = within(self.tree.wait()).await;

@@ -87,6 +87,9 @@ impl Tree {
         thread::Builder::new().name("supervise".to_owned()).spawn(move || {
             actix_rt::System::new().block_on(async move {
                 let exit = supervise(&spec, root, counters, inbox, set_ready, watchful).await;
+                // What the factories hold is released before anybody hears of the end, so that whoever waited
+                // can open the same files again.
+                drop(spec);
                 tracing::info!(code = exit.code, reason = exit.reason, "tree ended");
                 set_exit.send_replace(Some(exit));
             });

@@ -2,14 +2,15 @@
 //! Finds children that hang. Idle children cost one atomic read per tick and no message.
 //!
 //! Two kinds of evidence, both judged after the child's hang limit:
-//! - the arbiter is in the same turn of the child all the time: the handler blocks the thread;
+//! - the arbiter is in the same turn of the child all the time: the handler blocks the thread
+//!   (and has not begun with another message in that turn);
 //! - a message waits and the mailbox has not answered a ping: `ctx.wait` does not come to an end.
 //!
 //! It only reports. The supervisor fences the child and starts another; here the blocked arbiter is condemned
 //! and everyone else on it is reported as evicted.
 //!
-//! - `W1` a child is never blamed while the code of another runs on its thread.
-//! - `W2` a machine that stood still (suspend, SIGSTOP) blames nobody: marks older than a late tick are void.
+//! - `W1` a child is not blamed for an unanswered ping while another blocks the thread.
+//! - `W2` a machine that stood still (suspend, SIGSTOP) blames nobody: a late tick forgives what was seen before.
 
 use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, rc::Rc, time::Duration};
 
@@ -35,13 +36,19 @@ pub(super) struct Watched {
     /// Whether the child has a mailbox that answers pings.
     pub(super) pings: bool,
     pub(super) supervisor: mpsc::UnboundedSender<Event>,
-    mark: Option<(Evidence, Instant)>,
+    /// The turn and the message it was seen in, and since when.
+    in_turn: Option<((u64, u64), Instant)>,
+    /// The ping it owes an answer to, and since when.
+    owes: Option<(u64, Instant)>,
+    /// Where the thread was at the last look.
+    turn: u64,
 }
 
+/// Evidence older than the hang limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Evidence {
-    Turn(u64),
-    Ping(u64),
+enum Verdict {
+    BlocksThread,
+    LeavesMailbox,
 }
 
 impl Watched {
@@ -53,39 +60,44 @@ impl Watched {
         pings: bool,
         supervisor: mpsc::UnboundedSender<Event>,
     ) -> Self {
-        Self { name, epoch, seat, limit, pings, supervisor, mark: None }
+        Self { name, epoch, seat, limit, pings, supervisor, in_turn: None, owes: None, turn: 0 }
     }
 
-    /// Looks at the child once; returns evidence that is older than the limit.
-    fn look(&mut self, id: u64, now: Instant) -> Option<Evidence> {
+    /// Looks at the child once.
+    fn look(&mut self, id: u64, now: Instant) -> Option<Verdict> {
         let limit = self.limit?;
+        let overdue = |since: Instant| now.saturating_duration_since(since) >= limit;
         let running = self.seat.pulse.running();
-        let evidence = match (running, self.mark) {
-            (Some((who, turn)), _) if who == id => Evidence::Turn(turn),
-            (_, Some((Evidence::Ping(ping), _))) if !self.epoch.answered(ping) => Evidence::Ping(ping),
-            _ if self.pings && self.epoch.waiting() > 0 => Evidence::Ping(self.epoch.ping()),
-            _ => {
-                self.mark = None;
-                return None;
-            }
-        };
-        match self.mark {
-            Some((mark, since)) if mark == evidence => {
-                let innocent = matches!(evidence, Evidence::Ping(_)) && running.is_some();
-                (now.saturating_duration_since(since) >= limit && !innocent).then_some(evidence)
-            }
-            _ => {
-                self.mark = Some((evidence, now));
-                None
-            }
+        let last_turn = std::mem::replace(&mut self.turn, self.seat.pulse.turn());
+
+        let here = running.filter(|(who, _)| *who == id).map(|(_, turn)| (turn, self.epoch.taken()));
+        self.in_turn = here.map(|here| match self.in_turn {
+            Some((seen, since)) if seen == here => (here, since),
+            _ => (here, now),
+        });
+        if self.in_turn.is_some_and(|(_, since)| overdue(since)) {
+            return Some(Verdict::BlocksThread);
         }
+
+        self.owes = self.owes.filter(|(ping, _)| !self.epoch.answered(*ping));
+        if self.owes.is_none() && self.pings && self.epoch.waiting() > 0 {
+            self.owes = Some((self.epoch.ping(), now));
+        }
+        let blocked = running.is_some_and(|(_, turn)| turn == last_turn);
+        let overdue = self.owes.is_some_and(|(_, since)| overdue(since));
+        (overdue && !blocked).then_some(Verdict::LeavesMailbox)
     }
 
-    fn hung(&self, id: u64, evidence: Evidence) {
+    fn forgive(&mut self) {
+        self.in_turn = None;
+        self.owes = None;
+    }
+
+    fn hung(&self, id: u64, verdict: Verdict) {
         let limit = self.limit.unwrap_or_default();
-        let what = match evidence {
-            Evidence::Turn(_) => "blocked its thread",
-            Evidence::Ping(_) => "left its mailbox untouched",
+        let what = match verdict {
+            Verdict::BlocksThread => "blocked its thread",
+            Verdict::LeavesMailbox => "left its mailbox untouched",
         };
         let error = format!("hung: {what} for {limit:?}");
         // Fails only if the supervisor is gone, and its children with it.
@@ -117,14 +129,14 @@ impl Watchdog {
     pub(super) fn check(&self, now: Instant) {
         let mut hung = Vec::new();
         for (id, watched) in &mut *self.lives.borrow_mut() {
-            if let Some(evidence) = watched.look(*id, now) {
-                watched.hung(*id, evidence);
-                hung.push((*id, evidence));
+            if let Some(verdict) = watched.look(*id, now) {
+                watched.hung(*id, verdict);
+                hung.push((*id, verdict));
             }
         }
-        for (id, evidence) in hung {
+        for (id, verdict) in hung {
             let removed = self.lives.borrow_mut().remove(&id);
-            if let (Some(watched), Evidence::Turn(_)) = (removed, evidence) {
+            if let (Some(watched), Verdict::BlocksThread) = (removed, verdict) {
                 self.condemn(id, &watched.name, &watched.seat);
             }
         }
@@ -152,7 +164,7 @@ impl Watchdog {
             tokio::time::sleep(TICK).await;
             let now = Instant::now();
             if now.saturating_duration_since(last) > LATE {
-                self.lives.borrow_mut().values_mut().for_each(|watched| watched.mark = None);
+                self.lives.borrow_mut().values_mut().for_each(Watched::forgive);
             }
             last = now;
             self.check(now);

@@ -145,8 +145,9 @@ async fn a_task_that_ignores_the_stop_is_dropped_after_its_timeout() {
 #[tokio::test]
 async fn a_stop_during_the_start_does_not_wait_for_it() {
     let slow = task("slow", |_start| pending::<Result<(), String>>());
-    let bed = TestBed::launch(supervisor("root").child(slow.stop_timeout(secs(0))));
-    bed.until("slow", |node| node.state == State::Starting).await;
+    let inner = supervisor("inner").child(slow.stop_timeout(secs(0)));
+    let bed = TestBed::launch(supervisor("root").child(inner));
+    bed.until("inner/slow", |node| node.state == State::Starting).await;
     bed.stop(0).await;
 }
 

@@ -52,13 +52,13 @@ async fn a_blocked_actor_is_fenced_and_replaced_together_with_its_neighbours() {
 #[tokio::test]
 async fn an_actor_stuck_in_a_wait_is_replaced_alone() {
     let (a, b, diary) = (slot(), slot(), Diary::default());
-    let root = group("root", 1).child(puppet("a", &a, &diary)).child(puppet("b", &b, &diary));
+    let root =
+        group("root", 1).child(puppet("a", &a, &diary)).child(puppet("b", &b, &diary).hang_limit(None));
     let mut bed = TestBed::start(root).await;
     let stuck = a.port::<WaitForEver>().ask(WaitForEver);
     let behind = a.port::<Count>().ask(Count);
     assert_eq!(within(b.port::<Count>().ask(Count)).await, Ok(1), "the arbiter has had its turn");
-    bed.watchdog(secs(0)).await;
-    bed.watchdog(secs(60)).await;
+    bed.watchdog_until_restart("a", secs(60)).await;
     assert_eq!(within(stuck).await, Err(PortError::Lost));
     assert_eq!(within(behind).await, Err(PortError::Unavailable));
     bed.restarted("a", 1).await;

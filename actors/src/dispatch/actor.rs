@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The dispatch actor.
+//!
+//! It caches who subscribed to what. It wakes up for events in the ring. When it dies, subscriptions close
+//! and come back by themselves, and the next dispatcher goes on where this one was: nothing is lost.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use actix::{Actor, AsyncContext, Context, Handler, MessageResult, StreamHandler};
+use futures_util::stream;
+use jobbie_broker::{Event, QueueKey};
+use tokio::sync::mpsc;
+
+use super::Topic;
+use super::messages::{Subscribe, Subscribed};
+use super::rates::Rates;
+use super::ring::{EventId, EventRing, NumberedEvent};
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::queue::Queues;
+use crate::scheduler::Alarm;
+
+/// Events a subscriber may be behind before it is sent back to the ring.
+const BEHIND: usize = 1024;
+/// Events routed before other messages get their turn.
+const TURN: usize = 1024;
+
+/// What dispatch works with; shared with others, survives its restarts.
+#[derive(Clone)]
+pub struct DispatchParts {
+    /// Where events come from.
+    pub ring: Arc<EventRing>,
+    /// Told when one of their jobs may be handed out.
+    pub queues: Queues,
+    /// Told when something may be due earlier than it thinks.
+    pub alarm: Arc<Alarm>,
+    /// Counts per queue.
+    pub rates: Arc<Rates>,
+    /// Counts for Prometheus.
+    pub metrics: Arc<Metrics>,
+    /// The time now.
+    pub clock: Clock,
+}
+
+/// The dispatch actor.
+pub struct Dispatch {
+    parts: DispatchParts,
+    cursor: EventId,
+    subscribers: HashMap<u64, Subscriber>,
+    by_topic: HashMap<Topic, Vec<u64>>,
+    next_subscriber: u64,
+}
+
+struct Subscriber {
+    topics: Arc<[Topic]>,
+    events: mpsc::Sender<Arc<NumberedEvent>>,
+    last: EventId,
+}
+
+/// There are events that have not been dispatched.
+struct Undispatched;
+
+impl Dispatch {
+    /// A dispatcher that goes on where the last one was.
+    #[must_use]
+    pub fn new(parts: DispatchParts) -> Self {
+        let cursor = parts.ring.dispatched();
+        Self { parts, cursor, subscribers: HashMap::new(), by_topic: HashMap::new(), next_subscriber: 0 }
+    }
+
+    fn turn(&mut self) {
+        let slice = self.parts.ring.after(self.cursor, TURN);
+        if slice.lost {
+            // Closed channels send every subscriber back to the ring, where it learns what it lost. Queue
+            // actors look at the counters themselves.
+            self.subscribers.clear();
+            self.by_topic.clear();
+            self.parts.queues.stir_all();
+            self.parts.alarm.now();
+        }
+        let mut stirred = BTreeSet::new();
+        for event in slice.events {
+            self.cursor = event.id;
+            self.route(&event, &mut stirred);
+            self.parts.ring.set_dispatched(event.id);
+        }
+        for queue in stirred {
+            self.parts.queues.stir(&queue);
+        }
+    }
+
+    fn route(&mut self, event: &Arc<NumberedEvent>, stirred: &mut BTreeSet<QueueKey>) {
+        self.parts.metrics.count(&event.event);
+        self.parts.rates.record(&event.event);
+        self.parts.alarm.heed(&event.event, self.parts.clock.now());
+        if may_open_a_queue(&event.event) {
+            stirred.insert(QueueKey::new(event.event.namespace(), event.event.queue()));
+        }
+        if self.subscribers.is_empty() {
+            return;
+        }
+        let mut gone = Vec::new();
+        for topic in Topic::of(&event.event) {
+            for id in self.by_topic.get(&topic).into_iter().flatten() {
+                if let Some(subscriber) = self.subscribers.get_mut(id)
+                    && subscriber.last < event.id
+                {
+                    subscriber.last = event.id;
+                    if subscriber.events.try_send(event.clone()).is_err() {
+                        gone.push(*id);
+                    }
+                }
+            }
+        }
+        for id in gone {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: u64) {
+        let Some(subscriber) = self.subscribers.remove(&id) else { return };
+        for topic in subscriber.topics.iter() {
+            if let Some(ids) = self.by_topic.get_mut(topic) {
+                ids.retain(|other| *other != id);
+                if ids.is_empty() {
+                    self.by_topic.remove(topic);
+                }
+            }
+        }
+    }
+
+    /// Those whose reader has gone away are found when they are sent something; this finds the rest.
+    fn forget_closed(&mut self) {
+        let closed: Vec<u64> =
+            self.subscribers.iter().filter(|(_, s)| s.events.is_closed()).map(|(id, _)| *id).collect();
+        for id in closed {
+            self.forget(id);
+        }
+    }
+}
+
+/// True if after this event a queue may hand out a job that it could not hand out before.
+fn may_open_a_queue(event: &Event) -> bool {
+    use jobbie_broker::StateKind::{Active, Pending};
+    match event {
+        Event::Queue(_) => true,
+        Event::Job(job) => job.state == Pending || (job.from == Some(Active) && job.state != Active),
+    }
+}
+
+impl Actor for Dispatch {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let ring = self.parts.ring.clone();
+        ctx.add_stream(stream::unfold(ring, |ring| async move {
+            ring.undispatched().await;
+            Some((Undispatched, ring))
+        }));
+        ctx.run_interval(std::time::Duration::from_secs(5), |dispatch, _| dispatch.forget_closed());
+    }
+}
+
+impl StreamHandler<Undispatched> for Dispatch {
+    fn handle(&mut self, _: Undispatched, _: &mut Self::Context) {
+        self.turn();
+    }
+}
+
+impl Handler<Subscribe> for Dispatch {
+    type Result = MessageResult<Subscribe>;
+
+    fn handle(&mut self, subscribe: Subscribe, _: &mut Self::Context) -> Self::Result {
+        let (sender, events) = mpsc::channel(BEHIND);
+        // Only what this dispatcher has routed already: the rest it will route to the new subscriber too.
+        let missed = self.parts.ring.after(subscribe.after, usize::MAX);
+        let lost_up_to = missed.lost.then_some(self.cursor);
+        if lost_up_to.is_none() {
+            let old = missed.events.iter().filter(|event| event.id <= self.cursor);
+            for event in old.filter(|event| subscribe.topics.iter().any(|topic| topic.covers(&event.event))) {
+                if sender.try_send(event.clone()).is_err() {
+                    // More than fits: this much for now, then it comes again with a later id.
+                    return MessageResult(Subscribed { events, lost_up_to });
+                }
+            }
+        }
+        let id = self.next_subscriber;
+        self.next_subscriber += 1;
+        for topic in subscribe.topics.iter() {
+            self.by_topic.entry(topic.clone()).or_default().push(id);
+        }
+        let last = subscribe.after.max(self.cursor);
+        self.subscribers.insert(id, Subscriber { topics: subscribe.topics, events: sender, last });
+        MessageResult(Subscribed { events, lost_up_to })
+    }
+}

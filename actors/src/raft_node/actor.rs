@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The actor that watches openraft.
+//!
+//! It caches nothing but who leads, and tells everyone when that changes. It wakes up for openraft's
+//! metrics. It is never restarted: openraft cannot go on after a fault of the disk or of applying, so when
+//! it is dead this actor panics, the root gives up and the process ends with a message. What was
+//! acknowledged is in the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, StreamHandler};
+use futures_util::stream;
+use jobbie_store::{Reader, TypeConfig};
+use openraft::RaftMetrics;
+use openraft::type_config::async_runtime::watch::WatchReceiver;
+use tokio::sync::watch;
+
+use super::Leadership;
+use super::runtime::Raft;
+use crate::metrics::Metrics;
+
+/// A snapshot is taken when the log has grown by this much, or by the size of the last snapshot if that is
+/// more: the disk then holds at most about twice the state, and writing it is at most half of all writes.
+const SNAPSHOT_AFTER: u64 = 512 * 1024 * 1024;
+/// How often the size of the log is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// The watcher.
+pub struct RaftNode {
+    raft: Raft,
+    reader: Reader,
+    leadership: Arc<watch::Sender<Leadership>>,
+    metrics: Arc<Metrics>,
+    /// Log index up to which purging has been asked for.
+    purged: u64,
+}
+
+/// openraft says something new of itself.
+struct Changed(Box<RaftMetrics<TypeConfig>>);
+
+impl RaftNode {
+    /// A watcher of `raft` that publishes who leads.
+    #[must_use]
+    pub fn new(
+        raft: Raft,
+        reader: Reader,
+        leadership: Arc<watch::Sender<Leadership>>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { raft, reader, leadership, metrics, purged: 0 }
+    }
+
+    fn snapshot_if_large(&self) {
+        let disk = self.reader.disk();
+        if disk.log_bytes > SNAPSHOT_AFTER.max(disk.snapshot_bytes) {
+            let raft = self.raft.clone();
+            actix::spawn(async move {
+                if let Err(fatal) = raft.trigger().snapshot().await {
+                    tracing::warn!(error = %fatal, "a snapshot could not be asked for");
+                }
+            });
+        }
+    }
+
+    fn purge_behind(&mut self, snapshot: u64) {
+        if snapshot > self.purged {
+            self.purged = snapshot;
+            let raft = self.raft.clone();
+            actix::spawn(async move {
+                if let Err(fatal) = raft.trigger().purge_log(snapshot).await {
+                    tracing::warn!(error = %fatal, "the log could not be purged");
+                }
+            });
+        }
+    }
+}
+
+impl Actor for RaftNode {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let receiver = self.raft.metrics();
+        // The first item is what is known now; then one for each change.
+        ctx.add_stream(stream::unfold((receiver, true), |(mut receiver, first)| async move {
+            if !first {
+                receiver.changed().await.ok()?;
+            }
+            let metrics = Box::new(receiver.borrow_and_update().clone());
+            Some((Changed(metrics), (receiver, false)))
+        }));
+        ctx.run_interval(LOOK, |node, _| node.snapshot_if_large());
+    }
+}
+
+impl StreamHandler<Changed> for RaftNode {
+    fn handle(&mut self, Changed(metrics): Changed, _: &mut Self::Context) {
+        if let Err(fatal) = &metrics.running_state {
+            panic!("raft has stopped: {fatal}");
+        }
+        let term = metrics.current_term;
+        // Applied in this term, so everything of earlier terms is applied too.
+        let settled = metrics.last_applied.is_some_and(|applied| **applied.committed_leader_id() == term);
+        let leads = metrics.current_leader == Some(metrics.id) && settled;
+        let leadership = Leadership { term, leader: metrics.current_leader, leads };
+        self.leadership.send_if_modified(|old| std::mem::replace(old, leadership) != leadership);
+        self.metrics.leadership(leads, term);
+        if let Some(snapshot) = metrics.snapshot {
+            self.purge_behind(snapshot.index);
+        }
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {
+        panic!("raft has stopped without a reason");
+    }
+}

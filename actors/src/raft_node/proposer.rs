@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Puts commands into Raft entries: everything that is waiting goes into the next one.
+//!
+//! There is no linger timer. While up to [`IN_FLIGHT`] entries are being committed, new commands gather; as
+//! soon as a place is free they go out together. Alone, a command goes at once; under load an entry carries
+//! hundreds, and the sync is shared.
+//!
+//! What may wait is bounded by number and by bytes. Beyond it a caller is told to come back: nothing queues
+//! without limit.
+
+use std::sync::Arc;
+
+use jobbie_broker::command::RULES_VERSION;
+use jobbie_broker::{Command, Proposal, Reply, Submission};
+use jobbie_store::Request;
+use jobbie_store::raft::Callback;
+use openraft::errors::ClientWriteError;
+use openraft::raft::ClientWriteResult;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::runtime::Raft;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::ports::{Decided, PortError};
+
+/// Entries being committed at the same time: enough to keep the disk busy while replies go out, few enough
+/// that entries grow large under load.
+pub const IN_FLIGHT: usize = 4;
+/// Commands in one entry.
+pub const MAX_COMMANDS: usize = 1024;
+/// Bytes of commands in one entry; a single larger command goes alone.
+pub const MAX_BYTES: usize = 256 * 1024;
+/// Commands that may wait.
+pub const MAX_WAITING: usize = 16_384;
+/// Bytes of commands that may wait or be in flight.
+pub const MAX_WAITING_BYTES: usize = 128 * 1024 * 1024;
+/// Bytes are admitted in units of this size.
+const UNIT: usize = 1024;
+
+struct Waiting {
+    submission: Submission,
+    bytes: usize,
+    answer: oneshot::Sender<Result<Decided, PortError>>,
+    _admitted: OwnedSemaphorePermit,
+}
+
+/// The way into the log. Cheap to clone.
+#[derive(Clone)]
+pub struct Proposer {
+    waiting: mpsc::Sender<Waiting>,
+    bytes: Arc<Semaphore>,
+}
+
+/// The loop behind a [`Proposer`]; runs on the Raft runtime.
+pub struct ProposerLoop {
+    waiting: mpsc::Receiver<Waiting>,
+}
+
+impl Proposer {
+    /// A proposer and the loop that must run behind it.
+    #[must_use]
+    pub fn new() -> (Self, ProposerLoop) {
+        let (sender, receiver) = mpsc::channel(MAX_WAITING);
+        let bytes = Arc::new(Semaphore::new(MAX_WAITING_BYTES / UNIT));
+        (Self { waiting: sender, bytes }, ProposerLoop { waiting: receiver })
+    }
+
+    /// Puts a command into the log and waits until it is applied.
+    ///
+    /// # Errors
+    /// [`PortError::Overloaded`] and [`PortError::NoLeader`] if nothing was written,
+    /// [`PortError::Unknown`] if it may have been.
+    pub async fn propose(&self, submission: Submission) -> Result<Decided, PortError> {
+        let bytes = weight(&submission.command);
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let admitted =
+            self.bytes.clone().try_acquire_many_owned(units).map_err(|_| PortError::overloaded())?;
+        let (answer, answered) = oneshot::channel();
+        let waiting = Waiting { submission, bytes, answer, _admitted: admitted };
+        self.waiting.try_send(waiting).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => PortError::overloaded(),
+            mpsc::error::TrySendError::Closed(_) => PortError::unavailable("the log"),
+        })?;
+        answered.await.unwrap_or(Err(PortError::Unknown))
+    }
+}
+
+impl ProposerLoop {
+    /// Runs until every [`Proposer`] is gone or Raft is dead.
+    pub async fn run(mut self, raft: Raft, clock: Clock, metrics: Arc<Metrics>) {
+        let places = Arc::new(Semaphore::new(IN_FLIGHT));
+        let mut random = fastrand::Rng::new();
+        let mut held_over: Option<Waiting> = None;
+        loop {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let first = match held_over.take() {
+                Some(waiting) => waiting,
+                None => match self.waiting.recv().await {
+                    Some(waiting) => waiting,
+                    None => return,
+                },
+            };
+            let mut bytes = first.bytes;
+            let mut submissions = vec![first.submission];
+            let mut callers = vec![(first.answer, first._admitted)];
+            while submissions.len() < MAX_COMMANDS {
+                let Ok(next) = self.waiting.try_recv() else { break };
+                if bytes + next.bytes > MAX_BYTES {
+                    held_over = Some(next);
+                    break;
+                }
+                bytes += next.bytes;
+                submissions.push(next.submission);
+                callers.push((next.answer, next._admitted));
+            }
+            metrics.proposed(submissions.len());
+            let proposal =
+                Proposal { at: clock.now(), seed: random.u64(..), rules: RULES_VERSION, submissions };
+            let respond = Callback::new(move |result: ClientWriteResult<_>| {
+                drop(place);
+                answer_all(callers, result);
+            });
+            if raft.client_write_ff(Request::new(proposal), Some(respond)).await.is_err() {
+                // Raft is dead: whether the entry was written is not known, and the callers learn so from
+                // their dropped channels. Whoever watches Raft ends the process.
+                return;
+            }
+        }
+    }
+}
+
+type Callers = Vec<(oneshot::Sender<Result<Decided, PortError>>, OwnedSemaphorePermit)>;
+
+fn answer_all(callers: Callers, result: ClientWriteResult<jobbie_store::TypeConfig>) {
+    match result {
+        Ok(written) => {
+            let index = written.log_id.index;
+            // A caller without a reply sees its channel dropped, which means "unknown".
+            for ((caller, _), reply) in callers.into_iter().zip(written.data.replies) {
+                let _ = caller.send(Ok(Decided { index, reply }));
+            }
+        }
+        Err(ClientWriteError::ForwardToLeader(_)) => {
+            for (caller, _) in callers {
+                let _ = caller.send(Err(PortError::NoLeader));
+            }
+        }
+        // Whether a discarded entry is committed by the next leader is not known: the callers' channels are
+        // dropped, which says so. The other errors belong to calls that are not made here.
+        Err(_) => {}
+    }
+}
+
+/// About how many bytes a command takes in the log: its opaque values and a flat sum for the rest.
+fn weight(command: &Command) -> usize {
+    const ROW: usize = 200;
+    let json = |value: &Option<jobbie_broker::Json>| value.as_ref().map_or(0, jobbie_broker::Json::len);
+    let text = |value: &Option<String>| value.as_ref().map_or(0, String::len);
+    match command {
+        Command::Enqueue(c) => c.jobs.iter().map(|job| ROW + job.payload.len()).sum(),
+        Command::Ack(c) => c.items.iter().map(|i| ROW + json(&i.result) + json(&i.checkpoint)).sum(),
+        Command::Fail(c) => {
+            c.items.iter().map(|i| ROW + i.error.len() + text(&i.backtrace) + json(&i.checkpoint)).sum()
+        }
+        Command::Heartbeat(c) => c.items.iter().map(|i| ROW + json(&i.checkpoint)).sum(),
+        Command::Release(c) => c.items.len() * ROW,
+        Command::Renew(c) => c.items.len() * ROW,
+        Command::Reclaim(c) => c.leases.len() * ROW,
+        Command::Fetch(c) => c.queues.len() * ROW,
+        Command::Patch(c) => ROW + json(&c.payload),
+        _ => ROW,
+    }
+}
+
+/// The replies of a rejected or sweeping command, for callers that expect a certain kind.
+impl Decided {
+    /// The reply as the kind that this command always gets.
+    ///
+    /// # Errors
+    /// [`PortError::Fault`] if it is of another kind, which no version of the rules does.
+    pub(crate) fn expect_swept(self) -> Result<jobbie_broker::reply::Swept, PortError> {
+        match self.reply {
+            Reply::Swept(swept) => Ok(swept),
+            Reply::Rejected(reject) => Err(PortError::Fault(reject.to_string())),
+            other => Err(PortError::Fault(format!("upkeep was answered with {other:?}"))),
+        }
+    }
+}

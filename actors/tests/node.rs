@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A whole node on a real disk, without HTTP: claims, waiting, streams, and children that are killed.
+
+mod bed;
+
+use std::time::Duration;
+
+use bed::{Bed, HANG, ack, caller, claim, claim_for, enqueue, fetch, in_time, key, lease_of, start, start_in, state_of};
+use jobbie_actors::Ports;
+use jobbie_actors::ports::{JobStream, StreamNews, StreamRequest};
+use jobbie_actors::supervise::{NodeView, State};
+use jobbie_broker::command::{Cancel, Enqueue, HeartbeatItem, QueueSetting, SetQueue};
+use jobbie_broker::job::{Due, JobSpec};
+use jobbie_broker::reply::{LeasedJob, Settled};
+use jobbie_broker::{Json, Millis, Name, StateKind};
+
+#[actix::test]
+async fn what_was_acknowledged_is_there_after_a_restart() {
+    let bed = start().await;
+    let jobs = enqueue(&bed.ports, "mail", &["1", "2", "3"]).await;
+    let leased = claim(&bed.ports, "mail", Duration::ZERO).await;
+    assert!(ack(&bed.ports, &leased[0]).await);
+    let bed = start_in(bed.stop().await).await;
+    assert_eq!(state_of(&bed.ports, &jobs[0]).await, StateKind::Completed);
+    let next = claim(&bed.ports, "mail", Duration::ZERO).await;
+    assert_eq!((next[0].job.no, &next[0].payload), (jobs[1].no, &Json::from("2")));
+    bed.stop().await;
+}
+
+/// Waits until somebody waits at the queue.
+async fn parked(bed: &Bed) {
+    let view = bed.tree.until(|view| view.find("jobs/queues/default/mail").is_some());
+    in_time("parking", view).await;
+}
+
+#[actix::test]
+async fn a_waiting_fetch_gets_the_job_that_comes_and_an_empty_poll_writes_nothing() {
+    let bed = start().await;
+    let before = bed.ports.info().applied_index;
+    assert!(claim(&bed.ports, "mail", Duration::ZERO).await.is_empty());
+    assert_eq!(bed.ports.info().applied_index, before);
+    let ports = bed.ports.clone();
+    let waiting = actix::spawn(async move { claim(&ports, "mail", HANG).await });
+    parked(&bed).await;
+    let jobs = enqueue(&bed.ports, "mail", &["1"]).await;
+    let leased = in_time("the fetch", waiting).await.unwrap();
+    assert_eq!(leased[0].job.no, jobs[0].no);
+    bed.stop().await;
+}
+
+#[actix::test]
+async fn many_waiters_share_what_comes_without_missing_or_doubling_a_job() {
+    let bed = start().await;
+    let waiters: Vec<_> = (0..20)
+        .map(|_| {
+            let ports = bed.ports.clone();
+            actix::spawn(async move { claim(&ports, "mail", HANG).await })
+        })
+        .collect();
+    for _ in 0..4 {
+        enqueue(&bed.ports, "mail", &["1", "2", "3", "4", "5"]).await;
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for waiter in waiters {
+        for leased in in_time("a waiter", waiter).await.unwrap() {
+            assert!(seen.insert(leased.job.no), "handed out twice");
+        }
+    }
+    assert_eq!(seen.len(), 20);
+    bed.stop().await;
+}
+
+#[actix::test]
+async fn a_paused_queue_wakes_nobody_until_it_is_resumed() {
+    let bed = start().await;
+    let set = |setting| SetQueue { queue: "mail".into(), setting };
+    bed.ports.propose(&caller(), set(QueueSetting::Pause)).await.unwrap();
+    enqueue(&bed.ports, "mail", &["1"]).await;
+    assert!(claim(&bed.ports, "mail", Duration::ZERO).await.is_empty());
+    let ports = bed.ports.clone();
+    let waiting = actix::spawn(async move { claim(&ports, "mail", HANG).await });
+    parked(&bed).await;
+    bed.ports.propose(&caller(), set(QueueSetting::Resume)).await.unwrap();
+    assert_eq!(in_time("the fetch", waiting).await.unwrap().len(), 1);
+    bed.stop().await;
+}
+
+#[actix::test]
+async fn a_delayed_job_becomes_pending_and_a_silent_lease_is_reclaimed() {
+    let bed = start().await;
+    let spec = JobSpec { due: Due::After(Millis(200)), ..JobSpec::new("mail", Json::null()) };
+    bed.ports.propose(&caller(), Enqueue { jobs: vec![spec], request: None }).await.unwrap();
+    let leased = in_time("the promotion", claim_for(&bed.ports, fetch("mail", 1, Millis(1000)), HANG)).await;
+    assert_eq!(leased.len(), 1);
+    let again = in_time("the reclaim", claim(&bed.ports, "mail", HANG)).await;
+    assert_eq!((again[0].job.no, again[0].job.crashes), (leased[0].job.no, 1));
+    assert!(!ack(&bed.ports, &leased[0]).await, "the old token is worth nothing");
+    assert!(ack(&bed.ports, &again[0]).await);
+    bed.stop().await;
+}
+
+#[actix::test]
+async fn a_bare_heartbeat_extends_a_lease_without_a_write_and_tells_of_a_cancel() {
+    let bed = start().await;
+    enqueue(&bed.ports, "mail", &["1"]).await;
+    let leased = claim_for(&bed.ports, fetch("mail", 1, Millis(3_600_000)), Duration::ZERO).await;
+    let beat = HeartbeatItem { lease: lease_of(&leased[0]), progress: None, checkpoint: None };
+    let before = bed.ports.info().applied_index;
+    let heard = bed.ports.heartbeat(&caller(), vec![beat.clone()]).await.unwrap();
+    assert_eq!(bed.ports.info().applied_index, before, "a bare one is not written");
+    let granted = leased[0].job.state.lease().unwrap().deadline;
+    assert!(matches!(&heard.reply[..], [Ok(Settled::Alive { lease_expires_at, cancel: false, .. })]
+        if *lease_expires_at >= granted));
+    bed.ports.propose(&caller(), Cancel { job: beat.lease.job.clone() }).await.unwrap();
+    let heard = bed.ports.heartbeat(&caller(), vec![beat.clone()]).await.unwrap();
+    assert!(matches!(&heard.reply[..], [Ok(Settled::Alive { cancel: true, .. })]));
+    let mut foreign = beat;
+    foreign.lease.token = foreign.lease.token.map(|t| jobbie_broker::LeaseToken { salt: !t.salt, ..t });
+    let heard = bed.ports.heartbeat(&caller(), vec![foreign]).await.unwrap();
+    assert!(matches!(&heard.reply[..], [Err(_)]));
+    bed.stop().await;
+}
+
+async fn stream(ports: &Ports, worker: &str, prefetch: u32) -> JobStream {
+    let request = StreamRequest {
+        queues: vec!["mail".into()],
+        worker: Name::from(worker),
+        hostname: "".into(),
+        prefetch,
+        concurrency: 1,
+        lease: Millis::from_secs(60),
+    };
+    ports.open_stream(caller(), request).await.unwrap()
+}
+
+async fn next_job(stream: &mut JobStream) -> (LeasedJob, bool) {
+    match in_time("the stream", stream.next()).await {
+        Some(StreamNews::Job { leased, adopted, .. }) => (*leased, adopted),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// True if nothing comes while a job of another queue goes all the way round.
+async fn is_quiet(stream: &mut JobStream, ports: &Ports) -> bool {
+    let round_trip = async {
+        enqueue(ports, "elsewhere", &["1"]).await;
+        claim(ports, "elsewhere", HANG).await;
+    };
+    tokio::select! {
+        biased;
+        _ = stream.next() => false,
+        () = round_trip => true,
+    }
+}
+
+#[actix::test]
+async fn a_stream_has_no_more_jobs_out_than_its_prefetch() {
+    let bed = start().await;
+    enqueue(&bed.ports, "mail", &["1", "2", "3"]).await;
+    let mut stream = stream(&bed.ports, "w1", 2).await;
+    let (first, _) = next_job(&mut stream).await;
+    next_job(&mut stream).await;
+    assert!(is_quiet(&mut stream, &bed.ports).await, "no credit is left");
+    assert!(ack(&bed.ports, &first).await);
+    let (third, _) = next_job(&mut stream).await;
+    assert_eq!(third.payload, Json::from("3"));
+    bed.stop().await;
+}
+
+#[actix::test]
+async fn a_stream_that_comes_back_adopts_its_leases_and_the_older_one_ends() {
+    let bed = start().await;
+    enqueue(&bed.ports, "mail", &["1"]).await;
+    let mut old = stream(&bed.ports, "w1", 1).await;
+    let (leased, adopted) = next_job(&mut old).await;
+    assert!(!adopted);
+    let mut new = stream(&bed.ports, "w1", 1).await;
+    let (same, adopted) = next_job(&mut new).await;
+    assert!(adopted);
+    assert_eq!(lease_of(&same).token, lease_of(&leased).token);
+    assert!(matches!(in_time("the old stream", old.next()).await, Some(StreamNews::Drain)));
+    assert!(in_time("the old stream", old.next()).await.is_none());
+    bed.ports.propose(&caller(), Cancel { job: lease_of(&same).job }).await.unwrap();
+    assert!(matches!(in_time("the cancel", new.next()).await, Some(StreamNews::Cancel(_))));
+    bed.ports.begin_stopping();
+    assert!(matches!(in_time("the drain", new.next()).await, Some(StreamNews::Drain)));
+    bed.stop().await;
+}
+
+#[actix::test]
+async fn what_a_closed_stream_had_not_delivered_is_given_back() {
+    let bed = start().await;
+    let jobs = enqueue(&bed.ports, "mail", &["1", "2", "3"]).await;
+    let mut stream = stream(&bed.ports, "w1", 3).await;
+    next_job(&mut stream).await;
+    drop(stream);
+    let mut back = Vec::new();
+    while back.len() < 2 {
+        let jobs = in_time("the jobs", claim(&bed.ports, "mail", HANG)).await;
+        back.extend(jobs.into_iter().map(|leased| leased.job.no));
+    }
+    assert_eq!(back, [jobs[1].no, jobs[2].no], "in their old order, long before the lease ends");
+    bed.stop().await;
+}
+
+/// Kills a child again and again while jobs go through, and counts the jobs afterwards.
+async fn killed_under_load(child: &'static str, kills: u64) {
+    let bed = start().await;
+    let total = 60 * kills;
+    let ports = bed.ports.clone();
+    let producer = actix::spawn(async move {
+        let mut ids = Vec::new();
+        for n in 0..total {
+            ids.extend(enqueue(&ports, "mail", &[&n.to_string()]).await);
+        }
+        ids
+    });
+    let workers: Vec<_> = (0..4).map(|_| actix::spawn(work(bed.ports.clone()))).collect();
+    let through = || bed.ports.queue(&key("mail")).map_or(0, |queue| queue.totals.completed);
+    let until_through = async |count: u64| {
+        while through() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    for n in 1..=kills {
+        // Spread over the load: the next kill when so many jobs are through.
+        in_time("the load", until_through(n * 40)).await;
+        if bed.ports.crash_child(child).is_ok() {
+            let runs_again = |view: &NodeView| {
+                view.find(child).is_some_and(|c| c.restarts >= 1 && c.state == State::Running)
+            };
+            in_time("the restart", bed.tree.until(runs_again)).await;
+        }
+    }
+    let ids = in_time("the producer", producer).await.unwrap();
+    in_time("the last job", until_through(total)).await;
+    bed.ports.begin_stopping();
+    let mut done = Vec::new();
+    for worker in workers {
+        done.extend(in_time("a worker", worker).await.unwrap());
+    }
+    done.sort_unstable();
+    assert_eq!(done, ids.iter().map(|id| id.no).collect::<Vec<_>>(), "each job once");
+    let violations = bed.ports.read(|reader| reader.check()).await.unwrap();
+    assert!(violations.is_empty(), "{violations:?}");
+    bed.stop().await;
+}
+
+async fn work(ports: Ports) -> Vec<jobbie_broker::JobNo> {
+    let mut done = Vec::new();
+    loop {
+        let jobs = claim(&ports, "mail", HANG).await;
+        if jobs.is_empty() {
+            return done;
+        }
+        for leased in jobs {
+            assert!(ack(&ports, &leased).await);
+            done.push(leased.job.no);
+        }
+    }
+}
+
+#[actix::test]
+async fn dispatch_killed_under_load_loses_and_doubles_nothing() {
+    killed_under_load("jobs/dispatch", 3).await;
+}
+
+#[actix::test]
+async fn a_queue_actor_killed_under_load_loses_and_doubles_nothing() {
+    killed_under_load("jobs/queues/default/mail", 3).await;
+}
+
+#[actix::test]
+async fn the_scheduler_killed_under_load_loses_and_doubles_nothing() {
+    killed_under_load("jobs/scheduler", 3).await;
+}
+
+#[actix::test]
+async fn all_queue_actors_killed_under_load_lose_and_double_nothing() {
+    killed_under_load("jobs/queues", 2).await;
+}
+
+#[actix::test]
+async fn raft_node_killed_ends_the_tree_with_a_reason() {
+    let bed = start().await;
+    bed.ports.crash_child("raft-node").unwrap();
+    let exit = in_time("the tree", bed.tree.wait()).await;
+    assert_eq!(exit.code, 70);
+    assert!(!exit.reason.is_empty());
+}
+
+/// The tree is public: what `jobbie tree` prints changes only on purpose.
+#[actix::test]
+async fn the_tree_is_pinned() {
+    let bed = start().await;
+    let shape = bed.tree.view().to_string();
+    assert_eq!(shape.trim(), include_str!("tree.txt").trim(), "the tree as it is:\n{shape}");
+    bed.stop().await;
+}

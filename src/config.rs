@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How the server is set up: flags over environment over configuration file over defaults.
+//!
+//! A value that this build cannot honour is refused, a key that it does not know is too: nothing is
+//! silently ignored.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use jobbie_broker::Millis;
+use jobbie_store::Durability;
+use serde::Deserialize;
+
+use crate::cli::when::Span;
+
+/// Port of the API.
+const PORT: u16 = 8080;
+/// Finished jobs are kept for a week.
+const RETENTION: Millis = Millis::from_secs(7 * 24 * 3600);
+/// What a payload may take.
+const MAX_PAYLOAD: usize = 256 * 1024;
+/// A payload travels in one log entry; beyond this it would delay everybody else's.
+const LARGEST_PAYLOAD: usize = 8 * 1024 * 1024;
+/// `docker stop` kills after 10 s; this leaves room for what stops after HTTP.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Flags of `jobbie server`. Each is also an environment variable and a key of the configuration file.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ServerArgs {
+    /// Read settings from this TOML file (keys are the flags' names)
+    #[arg(long, env = "JOBBIE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// The settings, as flags and as keys of the file.
+#[derive(Clone, Debug, Default, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Settings {
+    /// Address to listen on [default: 127.0.0.1:8080]
+    #[arg(long, env = "JOBBIE_BIND", value_name = "ADDRESS:PORT")]
+    bind: Option<String>,
+    /// Directory for the data [default: ./jobbie-data]
+    #[arg(long, env = "JOBBIE_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// fsync: acknowledged means on disk. relaxed: synced in the background, at most 100 ms behind; a crash
+    /// of the machine may lose that much [default: fsync]
+    #[arg(long, env = "JOBBIE_DURABILITY", value_name = "fsync|relaxed")]
+    durability: Option<String>,
+    /// Remove finished jobs after this long; `none` keeps them [default: 7d]
+    #[arg(long, env = "JOBBIE_RETENTION", value_name = "SPAN")]
+    retention: Option<String>,
+    /// Largest payload of a job, 1KiB to 8MiB [default: 256KiB]
+    #[arg(long, env = "JOBBIE_MAX_PAYLOAD", value_name = "SIZE")]
+    max_payload: Option<String>,
+    /// Serve everything below this path, behind a proxy [default: /]
+    #[arg(long, env = "JOBBIE_BASE_PATH", value_name = "PATH")]
+    base_path: Option<String>,
+    /// Threads that answer HTTP [default: one per core]
+    #[arg(long, env = "JOBBIE_HTTP_WORKERS", value_name = "N")]
+    http_workers: Option<usize>,
+    /// How long calls that are under way may take to finish when the server stops [default: 5s]
+    #[arg(long, env = "JOBBIE_SHUTDOWN_GRACE", value_name = "SPAN")]
+    shutdown_grace: Option<String>,
+    /// text or json [default: text]
+    #[arg(long, env = "JOBBIE_LOG_FORMAT", value_name = "text|json")]
+    log_format: Option<String>,
+    /// Listen on an address that others can reach although anybody who reaches it may do anything
+    #[arg(long, env = "JOBBIE_INSECURE_NO_AUTH", num_args = 0..=1, default_missing_value = "true")]
+    insecure_no_auth: Option<bool>,
+}
+
+/// A checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Address to listen on; port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// Directory for the data.
+    pub data_dir: PathBuf,
+    /// What acknowledged means.
+    pub durability: Durability,
+    /// Finished jobs are removed after this long; `None` keeps them.
+    pub retention: Option<Millis>,
+    /// Largest payload in bytes.
+    pub max_payload: usize,
+    /// Everything is below this path; `/` or `/like/this`.
+    pub base_path: String,
+    /// Threads that answer HTTP.
+    pub http_workers: usize,
+    /// How long calls under way may take when the server stops.
+    pub shutdown_grace: Duration,
+    /// Log lines as JSON.
+    pub json_logs: bool,
+    /// Routes for tests of crashes; only by an environment variable, never by file or flag.
+    pub debug_routes: bool,
+}
+
+impl ServerArgs {
+    /// Puts flags, environment, file and defaults together and checks them.
+    ///
+    /// # Errors
+    /// With a sentence that names the setting and what is allowed.
+    pub fn load(self) -> Result<Config> {
+        let file = match &self.config {
+            Some(path) => read_file(path)?,
+            None => Settings::default(),
+        };
+        let debug_routes = std::env::var("JOBBIE_DEBUG_ROUTES").is_ok_and(|value| value == "1");
+        Ok(Config { debug_routes, ..self.settings.or(file).check()? })
+    }
+}
+
+fn read_file(path: &Path) -> Result<Settings> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("the configuration file {} cannot be read", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("the configuration file {} is not valid", path.display()))
+}
+
+impl Settings {
+    /// These settings, and the other's where these say nothing.
+    fn or(self, other: Self) -> Self {
+        Self {
+            bind: self.bind.or(other.bind),
+            data_dir: self.data_dir.or(other.data_dir),
+            durability: self.durability.or(other.durability),
+            retention: self.retention.or(other.retention),
+            max_payload: self.max_payload.or(other.max_payload),
+            base_path: self.base_path.or(other.base_path),
+            http_workers: self.http_workers.or(other.http_workers),
+            shutdown_grace: self.shutdown_grace.or(other.shutdown_grace),
+            log_format: self.log_format.or(other.log_format),
+            insecure_no_auth: self.insecure_no_auth.or(other.insecure_no_auth),
+        }
+    }
+
+    fn check(self) -> Result<Config> {
+        let config = Config {
+            bind: self.bind.as_deref().map_or(Ok((Ipv4Addr::LOCALHOST, PORT).into()), address)?,
+            data_dir: self.data_dir.unwrap_or_else(|| "jobbie-data".into()),
+            durability: match self.durability.as_deref() {
+                None | Some("fsync") => Durability::Fsync,
+                Some("relaxed") => Durability::Relaxed,
+                Some(other) => bail!("durability is fsync or relaxed, not {other}"),
+            },
+            retention: match self.retention.as_deref() {
+                None => Some(RETENTION),
+                Some("none") => None,
+                Some(text) => Some(Millis(u64::try_from(span("retention", text)?.as_millis())?)),
+            },
+            max_payload: self.max_payload.as_deref().map_or(Ok(MAX_PAYLOAD), payload_size)?,
+            base_path: self.base_path.as_deref().map_or(Ok("/".to_owned()), path)?,
+            http_workers: match self.http_workers {
+                None => std::thread::available_parallelism().map_or(2, Into::into),
+                Some(n @ 1..=256) => n,
+                Some(n) => bail!("http-workers is from 1 to 256, not {n}"),
+            },
+            shutdown_grace: match self.shutdown_grace.as_deref() {
+                None => GRACE,
+                Some(text) => span("shutdown-grace", text)?,
+            },
+            json_logs: match self.log_format.as_deref() {
+                None | Some("text") => false,
+                Some("json") => true,
+                Some(other) => bail!("log-format is text or json, not {other}"),
+            },
+            debug_routes: false,
+        };
+        if !config.bind.ip().is_loopback() && self.insecure_no_auth != Some(true) {
+            bail!(
+                "{} can be reached by others, and anybody who reaches it may do anything: listen on 127.0.0.1, \
+                 or say --insecure-no-auth if something in front of it decides who may call",
+                config.bind
+            );
+        }
+        Ok(config)
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let port = |port: &str| port.parse::<u16>().ok();
+    match text.rsplit_once(':') {
+        Some(("localhost", p)) if port(p).is_some() => {
+            Ok((IpAddr::from(Ipv4Addr::LOCALHOST), port(p).unwrap_or(PORT)).into())
+        }
+        _ => bail!("bind is an address and a port, as in 127.0.0.1:8080 or [::1]:8080, not {text}"),
+    }
+}
+
+fn span(name: &str, text: &str) -> Result<Duration> {
+    text.parse::<Span>().map(Span::duration).map_err(|error| anyhow::anyhow!("{name}: {error}"))
+}
+
+/// Bytes: a number with B, KiB or MiB behind it.
+fn payload_size(text: &str) -> Result<usize> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor = match unit {
+        "" | "B" => Some(1),
+        "KiB" => Some(1024),
+        "MiB" => Some(1024 * 1024),
+        _ => None,
+    };
+    let size = number.parse::<usize>().ok().zip(factor).and_then(|(n, factor)| n.checked_mul(factor));
+    match size {
+        Some(size @ 1024..=LARGEST_PAYLOAD) => Ok(size),
+        _ => bail!("max-payload is from 1KiB to 8MiB, as in 256KiB, not {text}"),
+    }
+}
+
+/// A path that begins with a slash and does not end with one, or `/`.
+fn path(text: &str) -> Result<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
+    if !text.starts_with('/') || !text.chars().all(plain) || text.contains("//") {
+        bail!("base-path begins with a slash, as in /jobs, not {text}");
+    }
+    let trimmed = text.trim_end_matches('/');
+    Ok(if trimmed.is_empty() { "/".to_owned() } else { trimmed.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(toml: &str) -> Result<Config> {
+        toml::from_str::<Settings>(toml)?.check()
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults() {
+        let config = settings("").unwrap();
+        assert_eq!(config.bind.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.durability, Durability::Fsync);
+        assert_eq!(config.retention, Some(RETENTION));
+        assert_eq!((config.max_payload, config.base_path.as_str()), (262_144, "/"));
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file: Settings = toml::from_str("bind = '127.0.0.1:1'\nretention = '1h'").unwrap();
+        let flags = Settings { bind: Some("127.0.0.1:2".into()), ..Settings::default() };
+        let config = flags.or(file).check().unwrap();
+        assert_eq!(config.bind.port(), 2);
+        assert_eq!(config.retention, Some(Millis::from_secs(3600)));
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_is_refused_with_what_is_allowed() {
+        for (toml, said) in [
+            ("durability = 'none'", "fsync or relaxed"),
+            ("bind = 'everywhere'", "127.0.0.1:8080"),
+            ("bind = '0.0.0.0:8080'", "--insecure-no-auth"),
+            ("retention = 'soon'", "retention"),
+            ("max-payload = '1GiB'", "1KiB to 8MiB"),
+            ("base-path = 'jobs'", "slash"),
+            ("http-workers = 0", "1 to 256"),
+            ("log-format = 'xml'", "text or json"),
+            ("durabilty = 'fsync'", "unknown field `durabilty`"),
+        ] {
+            let error = format!("{:#}", settings(toml).unwrap_err());
+            assert!(error.contains(said), "{toml}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_open_address_is_accepted_when_asked_for_aloud() {
+        assert!(settings("bind = '0.0.0.0:8080'\ninsecure-no-auth = true").is_ok());
+    }
+}

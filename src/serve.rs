@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The wiring: open the store, start the tree, install the enterprise features, serve HTTP; and stop it all
+//! in reverse.
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use jobbie_actors::supervise::{ChildSpec, task};
+use jobbie_actors::{Node, Ports, Settings};
+use jobbie_enterprise::Wiring;
+use jobbie_store::{Durability, Options};
+use jobbie_web::{Seams, WebConfig};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Config;
+
+/// What stops after HTTP (actors, Raft, the log) gets this much longer.
+const REST: Duration = Duration::from_secs(1);
+
+/// Runs a server until it is told to stop, or cannot go on.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn run(config: Config) -> Result<ExitCode> {
+    log_to_stderr(&config);
+    let store = Options { durability: config.durability, ..Options::new(&config.data_dir) };
+    let node = Node::open(&Settings { store, retention: config.retention })
+        .with_context(|| format!("the data directory {} cannot be opened", config.data_dir.display()))?;
+    if config.durability == Durability::Relaxed {
+        tracing::warn!(
+            "durability is relaxed: a crash of the machine may lose the last 100 ms of acknowledged writes"
+        );
+    }
+    let ports = node.ports().clone();
+    let mut wiring = Wiring::default();
+    jobbie_enterprise::install(&mut wiring);
+    let Wiring { children, seams } = wiring;
+    let (listening, bound) = watch::channel(None);
+    let http = http(&config, ports.clone(), seams, listening);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async move {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let tree = node.start(children, http)?;
+        let told = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        let announce = async {
+            if tree.ready().await.is_ok()
+                && let Some(address) = *bound.borrow()
+            {
+                println!("listening on http://{address}");
+                tracing::info!(%address, data_dir = %config.data_dir.display(), "ready");
+            }
+            std::future::pending::<()>().await;
+        };
+        let exit = tokio::select! {
+            exit = tree.wait() => exit,
+            () = announce => unreachable!("announcing goes on for ever"),
+            () = told => {
+                tracing::info!(grace = ?config.shutdown_grace, "stopping");
+                ports.begin_stopping();
+                tree.stop().await
+            }
+        };
+        if exit.code != 0 {
+            tracing::error!(reason = %exit.reason, "the server cannot go on; what was acknowledged is safe");
+        }
+        Ok(ExitCode::from(exit.code))
+    })
+}
+
+/// The HTTP server as a child of the tree.
+fn http(
+    config: &Config,
+    ports: Ports,
+    seams: Seams,
+    listening: watch::Sender<Option<std::net::SocketAddr>>,
+) -> ChildSpec {
+    let web = WebConfig {
+        bind: config.bind,
+        base_path: config.base_path.clone(),
+        max_payload: config.max_payload,
+        workers: config.http_workers,
+        shutdown_grace: config.shutdown_grace,
+        debug: config.debug_routes,
+        ..WebConfig::default()
+    };
+    let seams = Arc::new(Mutex::new(seams));
+    task("http", move |start| {
+        let (web, ports, listening) = (web.clone(), ports.clone(), listening.clone());
+        let seams = seams.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        async move {
+            let (server, addresses) = jobbie_web::bind(web, ports, seams)?;
+            listening.send_replace(addresses.first().copied());
+            let handle = server.handle();
+            let stopping = start.stopping();
+            start.ready();
+            let serving = tokio::spawn(server);
+            stopping.await;
+            handle.stop(true).await;
+            serving.await.unwrap_or(Ok(()))
+        }
+    })
+    .family("http")
+    .stop_timeout(config.shutdown_grace + REST)
+}
+
+fn log_to_stderr(config: &Config) {
+    let filter = EnvFilter::try_from_env("JOBBIE_LOG").unwrap_or_else(|_| EnvFilter::new("info,openraft=warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if config.json_logs { log.json().init() } else { log.init() }
+}
