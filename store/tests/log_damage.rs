@@ -5,12 +5,18 @@ mod log_support;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use jobbie_store::log::{Log, LogError, LogOptions, Mark, Record};
-use log_support::{all, append_each, copy, entry, roomy, segments, small, vote, wait};
+use log_support::{SimDisk, all, append_each, copy, entry, roomy, segments, small, vote, wait};
 
 fn open(dir: &Path, options: LogOptions) -> Result<Log<Record>, LogError> {
     Log::open(dir, options, None)
+}
+
+/// Opens a log whose only segment has these bytes. In memory, because there are thousands of them.
+fn open_bytes(path: &Path, bytes: &[u8]) -> Result<Log<Record>, LogError> {
+    Log::open_on(Arc::new(SimDisk::with(path, bytes)), path.parent().unwrap(), roomy(), None)
 }
 
 /// A log of some entries, a vote and a truncation, each synced by itself, as a kill leaves it.
@@ -61,8 +67,7 @@ fn a_cut_at_any_byte_keeps_every_record_before_it() {
     ];
     assert_eq!(starts.len(), stages.len() + 1);
     for cut in 0..=bytes.len() {
-        fs::write(&path, &bytes[..cut]).unwrap();
-        let opened = open(dir.path(), roomy());
+        let opened = open_bytes(&path, &bytes[..cut]);
         if cut < head_end {
             // A head is durable before the file has its name: no crash does this.
             assert!(matches!(opened, Err(LogError::Corrupt { .. })), "cut at {cut}");
@@ -86,8 +91,7 @@ fn a_flip_of_any_bit_is_refused_or_changes_nothing() {
         let mut flipped = bytes.clone();
         flipped.resize(used + 64, 0);
         flipped[bit / 8] ^= 1 << (bit % 8);
-        fs::write(&path, &flipped).unwrap();
-        match open(dir.path(), roomy()) {
+        match open_bytes(&path, &flipped) {
             // Also in the last record, which a crash could have cut short but not bent.
             Err(LogError::Corrupt { file, offset, .. }) => {
                 assert_eq!(file, path);
@@ -282,6 +286,23 @@ fn a_record_inside_a_payload_is_no_record() {
     bytes.truncate(last - 8);
     fs::write(&path, bytes).unwrap();
     assert_eq!(all(&open(killed.path(), roomy()).unwrap()).len(), 3);
+}
+
+#[test]
+fn records_that_changed_places_are_no_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), roomy()).unwrap();
+    // Nothing but the checksum of the place would show that the older vote is now the last.
+    wait(|done| log.save_vote(vote(1), done)).unwrap();
+    wait(|done| log.save_vote(vote(2), done)).unwrap();
+    let killed = copy(dir.path());
+    let path = segments(killed.path()).remove(0);
+    let mut bytes = fs::read(&path).unwrap();
+    let starts = record_starts(&bytes);
+    let (first, second) = bytes[starts[1]..starts[3]].split_at_mut(starts[2] - starts[1]);
+    first.swap_with_slice(second);
+    fs::write(&path, bytes).unwrap();
+    assert!(matches!(open(killed.path(), roomy()), Err(LogError::Corrupt { .. })));
 }
 
 #[test]

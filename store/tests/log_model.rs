@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jobbie_store::Durability;
 use jobbie_store::log::{Log, LogOptions, Mark, Record};
-use log_support::{SimDisk, entry, vote, wait};
+use log_support::{SimDisk, all, append_each, entry, segments, small, vote, wait};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -127,6 +127,112 @@ fn check(log: &Log<Record>, model: &Model) {
     let stats = log.stats();
     assert_eq!(stats.first_index, model.entries.first().map(|e| e.index));
     assert_eq!(stats.last_index, model.last().map(|m| m.index));
+}
+
+#[test]
+fn entries_after_a_truncation_and_a_purge_that_meet_are_found() {
+    // The next index is the one that would have followed without either.
+    let log = Log::<Record>::open_on(Arc::new(SimDisk::default()), Path::new("/log"), small(), None).unwrap();
+    append_each(&log, (0..7).map(|i| entry(1, i, 10)));
+    wait(|done| log.truncate_after(None, done)).unwrap();
+    wait(|done| log.purge(Mark { term: 1, index: 6 }, done)).unwrap();
+    append_each(&log, (7..9).map(|i| entry(1, i, 10)));
+    assert_eq!(all(&log), [entry(1, 7, 10), entry(1, 8, 10)]);
+}
+
+#[test]
+fn entries_can_be_read_before_they_are_on_disk_whatever_the_size_of_the_cache() {
+    let disk = SimDisk::default();
+    let log = Log::<Record>::open_on(Arc::new(disk.clone()), Path::new("/log"), small(), None).unwrap();
+    let entries: Vec<Record> = (0..20).map(|i| entry(1, i, 1000)).collect();
+    let (sender, synced) = std::sync::mpsc::channel();
+    let paused = disk.pause();
+    for entry in &entries {
+        let sender = sender.clone();
+        log.append(vec![entry.clone()], Box::new(move |result| sender.send(result).unwrap())).unwrap();
+    }
+    assert_eq!(all(&log), entries);
+    assert!(synced.try_recv().is_err(), "nothing is on disk yet");
+    drop(paused);
+    for _ in &entries {
+        synced.recv().unwrap().unwrap();
+    }
+    assert_eq!(all(&log), entries);
+    append_each(&log, [entry(1, 20, 10)]);
+    assert!(log.stats().cache_bytes < 4000, "and then they leave the cache");
+}
+
+#[test]
+fn what_waits_is_written_in_one_batch() {
+    let disk = SimDisk::default();
+    let options = LogOptions { segment_bytes: 1 << 20, ..small() };
+    let log = Log::<Record>::open_on(Arc::new(disk.clone()), Path::new("/log"), options, None).unwrap();
+    let (sender, synced) = std::sync::mpsc::channel();
+    let paused = disk.pause();
+    for index in 0..100 {
+        let sender = sender.clone();
+        log.append(vec![entry(1, index, 10)], Box::new(move |result| sender.send(result).unwrap())).unwrap();
+    }
+    drop(paused);
+    for _ in 0..100 {
+        synced.recv().unwrap().unwrap();
+    }
+    // The writer may have taken the first few before the rest came, once.
+    assert!(log.stats().syncs <= 2, "{} syncs", log.stats().syncs);
+}
+
+#[test]
+fn entries_that_do_not_follow_are_refused_and_leave_nothing() {
+    let log = Log::<Record>::open_on(Arc::new(SimDisk::default()), Path::new("/log"), small(), None).unwrap();
+    append_each(&log, (1..=3).map(|i| entry(5, i, 10)));
+    let refused = |entries: Vec<Record>| wait(|done| log.append(entries, done)).unwrap_err().kind();
+    assert_eq!(refused(vec![entry(5, 5, 10)]), std::io::ErrorKind::InvalidInput);
+    assert_eq!(refused(vec![entry(5, 3, 10)]), std::io::ErrorKind::InvalidInput);
+    assert_eq!(refused(vec![entry(4, 4, 10)]), std::io::ErrorKind::InvalidInput);
+    assert_eq!(refused(vec![entry(5, 4, 10), entry(5, 6, 10)]), std::io::ErrorKind::InvalidInput);
+    assert_eq!(all(&log).len(), 3);
+    wait(|done| log.purge(Mark { term: 5, index: 2 }, done)).unwrap();
+    let below = wait(|done| log.truncate_after(Some(Mark { term: 5, index: 1 }), done)).unwrap_err();
+    assert_eq!(below.kind(), std::io::ErrorKind::InvalidInput);
+    assert_eq!(log.failed(), None);
+}
+
+#[test]
+fn a_purge_unlinks_whole_segments_and_keeps_vote_and_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::<Record>::open(dir.path(), small(), None).unwrap();
+    wait(|done| log.save_vote(vote(1), done)).unwrap();
+    log.save_committed(Some(Mark { term: 1, index: 2 })).unwrap();
+    append_each(&log, (1..=40).map(|i| entry(1, i, 1000)));
+    let before = log.stats();
+    wait(|done| log.purge(Mark { term: 1, index: 30 }, done)).unwrap();
+    let after = log.stats();
+    assert!(after.segments * 3 < before.segments, "{before:?} {after:?}");
+    assert!(after.bytes_on_disk * 3 < before.bytes_on_disk, "{before:?} {after:?}");
+    log.shutdown();
+    assert_eq!(segments(dir.path()).len(), after.segments);
+    let log = Log::<Record>::open(dir.path(), small(), None).unwrap();
+    assert_eq!(log.vote(), Some(vote(1)));
+    assert_eq!(log.committed(), Some(Mark { term: 1, index: 2 }));
+    assert_eq!(log.bounds().0, Some(Mark { term: 1, index: 30 }));
+    assert_eq!(all(&log), (31..=40).map(|i| entry(1, i, 1000)).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_next_segment_is_filled_ahead_and_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = LogOptions { segment_bytes: 64 << 10, ..small() };
+    let log = Log::<Record>::open(dir.path(), options, None).unwrap();
+    let mut index = 0;
+    let is_filled = |path: &std::path::PathBuf| std::fs::metadata(path).unwrap().len() == 64 << 10;
+    // However long the helper takes, it is done some day, and then the log changes over.
+    while !segments(dir.path()).last().is_some_and(is_filled) {
+        index += 1;
+        append_each(&log, [entry(1, index, 1000)]);
+        assert!(index < 100_000, "no segment was ever filled ahead");
+    }
+    append_each(&log, [entry(1, index + 1, 1000)]);
+    assert_eq!(all(&log).len() as u64, index + 1);
 }
 
 proptest! {

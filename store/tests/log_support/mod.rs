@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 
 use bytes::Bytes;
 use jobbie_store::Durability;
@@ -82,17 +82,38 @@ pub struct SimDisk {
     state: Arc<Mutex<State>>,
 }
 
+struct Paused<'a> {
+    _guard: MutexGuard<'a, State>,
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {}
+}
+
 struct SimFile {
     disk: SimDisk,
     id: usize,
 }
 
 impl SimDisk {
+    /// A disk with one file.
+    pub fn with(path: &Path, bytes: &[u8]) -> Self {
+        let files = vec![Content { written: bytes.to_vec(), synced: bytes.to_vec() }];
+        let names = BTreeMap::from([(path.to_path_buf(), 0)]);
+        let state = State { files, synced_names: names.clone(), names, ..State::default() };
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
     /// The machine goes off after so many operations; the write that hits the end is done in part.
     pub fn set_fuel(&self, fuel: u64, cut: u64) {
         let mut state = self.state.lock().unwrap();
         state.fuel = Some(fuel);
         state.cut = cut;
+    }
+
+    /// Nothing happens on the disk until the guard is dropped.
+    pub fn pause(&self) -> impl Drop + '_ {
+        Paused { _guard: self.state.lock().unwrap() }
     }
 
     pub fn fail_syncs(&self) {
@@ -114,10 +135,14 @@ impl SimDisk {
     pub fn after_power_loss(&self, dice: &mut Dice) -> Self {
         let old = self.state.lock().unwrap().clone();
         let mut names = old.synced_names.clone();
-        // A journal commits in order: some first part of what was not synced.
+        // A journal commits in order, some first part of what was not synced; but nothing says that there
+        // is one, so half of the time each goes its own way.
         let kept = dice.roll(old.pending.len() as u64 + 1) as usize;
-        for op in &old.pending[..kept] {
-            apply(&mut names, op);
+        let in_order = dice.roll(2) == 0;
+        for (at, op) in old.pending.iter().enumerate() {
+            if if in_order { at < kept } else { dice.roll(2) == 0 } {
+                apply(&mut names, op);
+            }
         }
         let files = old.files.iter().map(|content| lose(content, dice)).collect();
         let state = State { files, synced_names: names.clone(), names, ..State::default() };
@@ -134,7 +159,7 @@ impl SimDisk {
         state.names.values().map(|id| usize::from(state.files[*id].written != state.files[*id].synced)).sum()
     }
 
-    fn step(&self) -> io::Result<std::sync::MutexGuard<'_, State>> {
+    fn step(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state.lock().unwrap();
         match &mut state.fuel {
             Some(0) => return Err(io::Error::other("the machine is off")),
