@@ -1,0 +1,67 @@
+# `make test` is everything that must hold before a change goes in; it never writes to the sources. `make fix` does.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+IMAGE ?= jobbie
+# What `make run` and `make bench` pass on, as in `make run ARGS='server --durability relaxed'`.
+ARGS ?=
+
+# Runs one stage: says its name, and how long it took if it went well.
+define stage
+@printf '\n==> %s\n' '$@'; begin=$$SECONDS; $(1); printf '==> %s took %d s\n' '$@' "$$((SECONDS - begin))"
+endef
+
+.PHONY: help test fetch fmt clippy suites rustdoc readme wordcount deny fix run bench docker clean
+
+help: ## Show this
+	@sed -En 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+test: fetch fmt clippy suites rustdoc readme wordcount ## Run every check
+	@printf '\nall checks passed\n'
+
+fetch:
+	$(call stage,$(CARGO) fetch --locked)
+
+fmt:
+	$(call stage,$(CARGO) fmt --all --check)
+
+clippy:
+	$(call stage,$(CARGO) clippy --workspace --all-targets --locked -- -D warnings)
+
+# Unit, property, integration and documentation tests, the order of the repository (tests/tidy.rs), and the licences and
+# sources of what is linked (also there).
+suites:
+	$(call stage,$(CARGO) test --workspace --locked)
+
+rustdoc:
+	$(call stage,RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked)
+
+# The commands of README.md and docs/protocol.md, against the binary that `suites` has built.
+readme:
+	$(call stage,$(CARGO) build --locked; tests/readme.sh)
+
+wordcount:
+	$(call stage,$(CARGO) build --locked; examples/wordcount/run.sh)
+
+deny: ## Check licences, bans and sources with cargo-deny, if it is installed
+	$(CARGO) deny --locked check licenses bans sources
+
+fix: ## Format, and apply what clippy can
+	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+	$(CARGO) fmt --all
+
+run: ## Run a server (release build)
+	$(CARGO) run --release --locked -- $(if $(ARGS),$(ARGS),server)
+
+bench: ## Measure a running server, `make run` in another terminal (release build)
+	$(CARGO) run --release --locked -- bench $(ARGS)
+
+docker: ## Build the image
+	docker build -t $(IMAGE) .
+
+clean: ## Remove what was built
+	$(CARGO) clean
