@@ -77,10 +77,10 @@ impl Block {
     }
 }
 
-/// Waits in `ctx.wait` for ever.
+/// Says that it has begun, then waits in `ctx.wait` for ever.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct WaitForEver;
+pub(super) struct WaitForEver(pub(super) tokio::sync::oneshot::Sender<()>);
 
 impl Handler<Count> for Puppet {
     type Result = u32;
@@ -120,7 +120,8 @@ impl Handler<Block> for Puppet {
 
 impl Handler<WaitForEver> for Puppet {
     type Result = AtomicResponse<Self, ()>;
-    fn handle(&mut self, _: WaitForEver, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, wait: WaitForEver, _: &mut Self::Context) -> Self::Result {
+        let _ = wait.0.send(());
         AtomicResponse::new(Box::pin(std::future::pending::<()>().into_actor(self)))
     }
 }

@@ -55,9 +55,11 @@ async fn an_actor_stuck_in_a_wait_is_replaced_alone() {
     let root =
         group("root", 1).child(puppet("a", &a, &diary)).child(puppet("b", &b, &diary).hang_limit(None));
     let mut bed = TestBed::start(root).await;
-    let stuck = a.port::<WaitForEver>().ask(WaitForEver);
+    let (wait, waits) = tokio::sync::oneshot::channel();
+    let stuck = a.port::<WaitForEver>().ask(WaitForEver(wait));
     let behind = a.port::<Count>().ask(Count);
-    assert_eq!(within(b.port::<Count>().ask(Count)).await, Ok(1), "the arbiter has had its turn");
+    within(waits).await.unwrap();
+    assert_eq!(within(b.port::<Count>().ask(Count)).await, Ok(1), "so the turn of `a` is over");
     bed.watchdog_until_restart("a", secs(60)).await;
     assert_eq!(within(stuck).await, Err(PortError::Lost));
     assert_eq!(within(behind).await, Err(PortError::Unavailable));
