@@ -158,7 +158,8 @@ pub struct Job {
     pub timeline: Vec<TimelineEntry>,
     /// Entries that fell out of the middle of the timeline.
     pub timeline_dropped: u32,
-    /// Since when it is pending, or was before its present or last attempt.
+    /// Since when it is pending, or was before its present or last attempt; for a job that was scheduled or
+    /// retrying, since it was due.
     pub ready_at: Option<Timestamp>,
     /// The newest job number there was when it last began to wait in its queue: what a queue's
     /// `clear_below` is compared with, so that a job retried or moved in after a clear is not swept away.

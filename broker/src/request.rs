@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Repeatable calls: what is remembered of a call that carried a key.
 //!
-//! A call with `Idempotency-Key` (or a fetch with `request_id`) is remembered for [`REMEMBERED`]: the same
-//! key with the same content gets the first answer, with other content a conflict. An `id` chosen at
-//! enqueue is remembered as long as its job, and at least that long.
+//! A call with `Idempotency-Key` is remembered for [`REMEMBERED`]: the same key with the same content gets the
+//! first answer, with other content a conflict. An `id` chosen at enqueue is remembered as long as its job, and
+//! at least that long. A fetch with `request_id` is remembered for as long as its leases last
+//! ([`remembered_for`]): after that there is nothing left to answer, and workers, which fetch all the time,
+//! would push the keys of producers out of what can be remembered.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +15,16 @@ use crate::time::Millis;
 
 /// How long a call's key is remembered: 24 hours.
 pub const REMEMBERED: Millis = Millis::from_secs(24 * 3600);
+/// A fetch is remembered for two minutes at least: a call that waits for 60 s, and its repeat.
+const FETCH_REMEMBERED_MIN: Millis = Millis::from_secs(120);
 /// How many keys are remembered at most; beyond it the oldest is forgotten early, one per new one.
 pub const REMEMBERED_MAX: u64 = 1_000_000;
+
+/// How long a fetch that asked for leases of that length is remembered.
+#[must_use]
+pub fn remembered_for(lease: Millis) -> Millis {
+    lease.clamp(FETCH_REMEMBERED_MIN, REMEMBERED)
+}
 
 /// The routes whose calls can be made repeatable. The numbers are part of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -177,6 +177,15 @@ impl State {
         }
     }
 
+    /// When a scheduled or retrying job becomes pending.
+    #[must_use]
+    pub const fn due_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Scheduled { at } | Self::Retrying { at } => Some(*at),
+            _ => None,
+        }
+    }
+
     /// When a job in a terminal state got there.
     #[must_use]
     pub const fn finished_at(&self) -> Option<Timestamp> {

@@ -11,11 +11,13 @@ use bed::{Bed, Op, ops};
 use jobbie_broker::apply::{Entry, apply, apply_proposal};
 use jobbie_broker::backoff::{Backoff, RetryPolicy};
 use jobbie_broker::command::*;
-use jobbie_broker::id::{JobNo, JobRef, QueueKey, mix};
-use jobbie_broker::job::{JobSpec, Options};
+use jobbie_broker::id::{JobNo, JobRef, LeaseToken, QueueKey, mix};
+use jobbie_broker::job::{Due, JobSpec, Options};
 use jobbie_broker::reply::Settled;
 use jobbie_broker::tables::mem::MemTables;
 use jobbie_broker::tables::schema::{Jobs, Queues};
+use jobbie_broker::throttle::Throttle;
+use jobbie_broker::unique::Unique;
 use jobbie_broker::{
     Change, Command, Event, Job, Json, Millis, Name, Outcome, Queue, Reply, StateKind, Tables, Timestamp,
     invariant,
@@ -203,6 +205,100 @@ proptest! {
         prop_assert_eq!(joined(parts), whole.reply);
         prop_assert_eq!(events, whole.events);
         prop_assert!(singly == bed.tables, "the same replies, another state");
+    }
+}
+
+/// Numbers at the edges of what fits.
+fn edge() -> impl Strategy<Value = u64> {
+    prop::sample::select(vec![0, 1, 999, 1_800_000_000_000, u64::from(u32::MAX), u64::MAX - 1, u64::MAX])
+}
+
+fn edge32() -> impl Strategy<Value = u32> {
+    prop::sample::select(vec![0, 1, 3, u32::MAX - 1, u32::MAX])
+}
+
+fn extreme_spec() -> impl Strategy<Value = JobSpec> {
+    let due = prop_oneof![
+        Just(Due::Now),
+        edge().prop_map(|ms| Due::After(Millis(ms))),
+        edge().prop_map(|ms| Due::At(Timestamp(ms)))
+    ];
+    let backoff =
+        prop::sample::select(vec![Backoff::None, Backoff::Fixed, Backoff::Linear, Backoff::Exponential]);
+    let retry =
+        (edge32(), backoff, edge(), edge(), any::<u16>()).prop_map(|(max_retries, backoff, base, max, j)| {
+            RetryPolicy { max_retries, backoff, base: Millis(base), max: Millis(max), jitter_permille: j }
+        });
+    let options = (any::<u8>(), retry, prop::option::of(edge()), prop::option::of(edge()), edge32());
+    (due, prop::option::of(edge()), options).prop_map(
+        |(due, expire, (priority, retry, timeout, period, max_crashes))| JobSpec {
+            due,
+            expire_after: expire.map(Millis),
+            options: Options {
+                priority,
+                retry,
+                timeout: timeout.map(Millis),
+                unique: period.map(|ms| Unique { key: "k".into(), period: Millis(ms) }),
+                max_crashes,
+                ..Options::default()
+            },
+            ..JobSpec::new("q0", Json::from(""))
+        },
+    )
+}
+
+/// Commands that no edge would let through.
+fn extreme() -> impl Strategy<Value = Command> {
+    let queue = || Name::from("q0");
+    let pair = || {
+        (1u64..9, edge32(), edge())
+            .prop_map(|(no, delivery, salt)| (JobNo(no), LeaseToken { delivery, salt }))
+    };
+    let throttle = (edge32(), edge()).prop_map(|(count, ms)| Throttle { count, period: Millis(ms) });
+    prop_oneof![
+        4 => prop::collection::vec(extreme_spec(), 0..4).prop_map(|jobs| Enqueue { jobs, request: None }.into()),
+        4 => (edge32(), edge32(), edge(), prop::option::of(edge32())).prop_map(move |(count, max_bytes, ms, stream)| {
+            let (lease, queues) = (Millis(ms), vec![queue(), queue(), "nowhere".into()]);
+            let fetch = Fetch { lease, count, max_bytes, stream_concurrency: stream, ..one(&[]) };
+            Fetch { queues, ..fetch }.into()
+        }),
+        2 => edge32().prop_map(|limit| Promote { limit }.into()),
+        1 => edge32().prop_map(|limit| ForgetRequests { limit }.into()),
+        1 => (edge(), edge32()).prop_map(move |(at, limit)| {
+            Purge { queue: queue(), finished_before: Timestamp(at), limit }.into()
+        }),
+        1 => prop::collection::vec(pair(), 0..4).prop_map(|leases| Reclaim { leases }.into()),
+        1 => (pair(), edge()).prop_map(|((job, token), at)| {
+            Renew { items: vec![Renewal { job, token, heard_at: Timestamp(at), progress: None }] }.into()
+        }),
+        2 => throttle.prop_map(move |throttle| {
+            SetQueue { queue: queue(), setting: QueueSetting::Throttle(Some(throttle)) }.into()
+        }),
+        1 => Just(TermStarted {}.into()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(config(2))]
+
+    #[test]
+    fn no_command_however_odd_makes_it_panic(
+        steps in prop::collection::vec(prop_oneof![
+            3 => extreme().prop_map(Ok),
+            3 => bed::op().prop_map(Err),
+            1 => edge().prop_map(|at| Ok(Command::from(Purge { queue: "time".into(), finished_before: Timestamp(at), limit: 0 }))),
+        ], 1..40),
+    ) {
+        let mut bed = Bed::new();
+        for step in &steps {
+            match step {
+                // Time jumps to wherever, backwards too.
+                Ok(Command::Purge(purge)) if &*purge.queue == "time" => bed.now = purge.finished_before,
+                Ok(command) => drop(bed.propose(vec![command.clone()])),
+                Err(op) => drop(bed.run(op)),
+            }
+            prop_assert_eq!(invariant::check(&mut bed.tables).unwrap(), []);
+        }
     }
 }
 

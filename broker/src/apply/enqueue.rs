@@ -46,7 +46,7 @@ impl<T: Tables> Context<'_, T> {
             answers.push(self.enqueue_one(spec, fingerprint)?);
         }
         if let Some((key, fingerprint)) = request {
-            self.remember(key, fingerprint, Answer::Enqueued(answers.clone()))?;
+            self.remember(key, fingerprint, Answer::Enqueued(answers.clone()), REMEMBERED)?;
         }
         Ok(Ok(Reply::Enqueued(answers)))
     }

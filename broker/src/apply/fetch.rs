@@ -18,7 +18,7 @@ use crate::job::Job;
 use crate::lease::Lease;
 use crate::reject::Reject;
 use crate::reply::{LeasedJob, Reply};
-use crate::request::Answer;
+use crate::request::{Answer, remembered_for};
 use crate::state::{Reason, State, StateKind};
 use crate::tables::Tables;
 use crate::tables::schema::Ready;
@@ -61,7 +61,7 @@ impl<T: Tables> Context<'_, T> {
         {
             let lease_of = |leased: &LeasedJob| Some((leased.job.no, leased.job.state.lease()?.token));
             let leases = basket.jobs.iter().filter_map(lease_of).collect();
-            self.remember(key, fingerprint, Answer::Fetched(leases))?;
+            self.remember(key, fingerprint, Answer::Fetched(leases), remembered_for(command.lease))?;
         }
         Ok(Ok(Reply::Fetched(basket.jobs)))
     }

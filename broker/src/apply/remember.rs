@@ -6,10 +6,10 @@
 
 use super::context::Context;
 use crate::reject::Reject;
-use crate::request::{Answer, Forget, REMEMBERED, REMEMBERED_MAX, Remembered, RequestKey};
+use crate::request::{Answer, Forget, REMEMBERED_MAX, Remembered, RequestKey};
 use crate::tables::Tables;
 use crate::tables::schema::{ForgetKey, Forgets, Ids, RequestRowKey, Requests};
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 
 impl<T: Tables> Context<'_, T> {
     fn request_row(&self, key: &RequestKey) -> RequestRowKey {
@@ -37,16 +37,17 @@ impl<T: Tables> Context<'_, T> {
         }))
     }
 
-    /// Keeps the first answer to a call.
+    /// Keeps the first answer to a call for a while.
     pub fn remember(
         &mut self,
         key: &RequestKey,
         fingerprint: [u8; 16],
         answer: Answer,
+        span: Millis,
     ) -> Result<(), T::Fault> {
         self.tables.put::<Requests>(&self.request_row(key), &Remembered { fingerprint, answer })?;
         let forget = Forget::Request(self.namespace.clone(), self.by.clone(), key.clone());
-        self.forget_at(self.now.after(REMEMBERED), &forget)
+        self.forget_at(self.now.after(span), &forget)
     }
 
     /// Has something forgotten at a time, or earlier when there is too much to remember.

@@ -30,6 +30,7 @@ struct Before {
     queue: QueueKey,
     rows: IndexRows,
     attempt: u32,
+    due_at: Option<Timestamp>,
     lease: Option<Held>,
 }
 
@@ -55,6 +56,7 @@ impl Open {
             queue: job.queue_key(),
             rows: rows_of(&job),
             attempt: job.attempt(),
+            due_at: job.state.due_at(),
             lease,
         };
         Self { job, before: Some(before) }
@@ -149,7 +151,9 @@ impl<T: Tables> Context<'_, T> {
             job.entered = self.meta.last_job;
         }
         if kind == StateKind::Pending && before.is_none_or(|before| before.kind != StateKind::Pending) {
-            job.ready_at = Some(self.now);
+            // A scheduler that comes late does not hide how long the job has waited for it.
+            let due_at = before.and_then(|before| before.due_at);
+            job.ready_at = Some(due_at.map_or(self.now, |at| at.min(self.now)));
         }
     }
 
@@ -193,10 +197,6 @@ impl<T: Tables> Context<'_, T> {
             (State::Active(_), Some(_)) | (_, None) => None,
             (_, Some(ended)) => Some(self.now.since(ended.granted_at)),
         };
-        let due_at = match job.state {
-            State::Scheduled { at } | State::Retrying { at } => Some(at),
-            _ => None,
-        };
         JobEvent {
             change,
             job: job.id(),
@@ -208,7 +208,7 @@ impl<T: Tables> Context<'_, T> {
             attempt,
             worker,
             token,
-            due_at,
+            due_at: job.state.due_at(),
             reason: job.state.reason(),
             took_ms: took.map(|took| took.0),
         }

@@ -263,7 +263,7 @@ fn no_more_than_the_bound_is_remembered() {
         crate::apply::context::Context::open(&mut bed.tables, bed.now, &bed.by, &bed.namespace).unwrap();
     ctx.meta.forgets = crate::request::REMEMBERED_MAX;
     let key = request("new").unwrap();
-    ctx.remember(&key, [0; 16], crate::request::Answer::Enqueued(Vec::new())).unwrap();
+    ctx.remember(&key, [0; 16], crate::request::Answer::Enqueued(Vec::new()), secs(86_400)).unwrap();
     assert_eq!(ctx.meta.forgets, crate::request::REMEMBERED_MAX);
     ctx.close().unwrap();
     let keys: Vec<Name> =

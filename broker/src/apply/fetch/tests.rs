@@ -5,7 +5,7 @@ use crate::body::Json;
 use crate::command::*;
 use crate::event::Event;
 use crate::id::JobNo;
-use crate::job::JobSpec;
+use crate::job::{Due, JobSpec};
 use crate::reject::Code;
 use crate::reply::LeasedJob;
 use crate::request::{RequestKey, Route};
@@ -158,6 +158,33 @@ fn a_repeated_fetch_gets_the_leases_it_still_holds() {
         "only what is leased by that token"
     );
     assert_eq!(bed.refused(Fetch { count: 4, ..command }), Code::Conflict);
+}
+
+#[test]
+fn a_fetch_is_remembered_as_long_as_its_leases_last_at_first() {
+    let mut bed = Bed::new();
+    bed.enqueue_n("q", 2);
+    let request = Some(RequestKey { route: Route::Fetch, key: "r".into() });
+    let command = Fetch { request, lease: secs(300), ..fetch("q", 1) };
+    let first = bed.fetched(command.clone());
+    bed.wait(secs(299));
+    assert_eq!(bed.swept(ForgetRequests { limit: 9 }).done, 0);
+    assert_eq!(bed.fetched(command.clone()), first);
+    bed.wait(secs(1));
+    assert_eq!(bed.swept(ForgetRequests { limit: 9 }).done, 1);
+    assert_ne!(bed.fetched(command), first);
+}
+
+#[test]
+fn how_long_a_job_waited_counts_from_when_it_was_due() {
+    let mut bed = Bed::new();
+    bed.enqueue(JobSpec { due: Due::After(secs(5)), ..spec("q") });
+    bed.wait(secs(8)); // the scheduler comes three seconds late
+    bed.promote();
+    bed.wait(secs(1));
+    bed.fetch_one("q");
+    let Some(Event::Job(event)) = bed.events.last() else { panic!("{:?}", bed.events) };
+    assert_eq!(event.took_ms, Some(4000));
 }
 
 #[test]
