@@ -40,12 +40,15 @@ suites:
 rustdoc:
 	$(call stage,RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked)
 
-# The commands of README.md and docs/protocol.md, against the binary that `suites` has built.
+# The binary as `suites` builds it: another set of packages would have other features, and be built once more.
+BINARY = $(CARGO) test --workspace --locked --no-run --quiet
+
+# The commands of README.md and docs/protocol.md.
 readme:
-	$(call stage,$(CARGO) build --locked; tests/readme.sh)
+	$(call stage,$(BINARY); tests/readme.sh)
 
 wordcount:
-	$(call stage,$(CARGO) build --locked; examples/wordcount/run.sh)
+	$(call stage,$(BINARY); examples/wordcount/run.sh)
 
 deny: ## Check licences, bans and sources with cargo-deny, if it is installed
 	$(CARGO) deny --locked check licenses bans sources
