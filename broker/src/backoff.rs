@@ -81,7 +81,8 @@ impl RetryPolicy {
     pub fn jittered(&self, failures: u32, random: u64) -> Millis {
         let delay = self.delay(failures).0;
         let spread = (u128::from(delay) * u128::from(self.jitter_permille.min(1000)) / 1000) as u64;
-        let extra = if spread == 0 { 0 } else { random % (spread + 1) };
+        // A spread of all numbers there are leaves nothing to divide by.
+        let extra = spread.checked_add(1).map_or(random, |numbers| random % numbers);
         Millis(delay.saturating_add(extra))
     }
 }
@@ -119,8 +120,12 @@ mod tests {
     #[test]
     fn huge_failure_counts_do_not_overflow() {
         for kind in [Backoff::None, Backoff::Fixed, Backoff::Linear, Backoff::Exponential] {
-            let policy = RetryPolicy { backoff: kind, max: Millis(u64::MAX), ..RetryPolicy::default() };
-            let _ = policy.jittered(u32::MAX, u64::MAX);
+            for jitter_permille in [0, 100, 1000, u16::MAX] {
+                let max = Millis(u64::MAX);
+                let policy =
+                    RetryPolicy { backoff: kind, max, base: max, jitter_permille, ..RetryPolicy::default() };
+                let _ = policy.jittered(u32::MAX, u64::MAX);
+            }
         }
         let idle = RetryPolicy { base: Millis(0), ..policy(Backoff::Exponential) };
         assert_eq!(idle.delay(u32::MAX), Millis(0));

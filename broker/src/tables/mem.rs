@@ -49,6 +49,10 @@ impl Tables for MemTables {
     fn delete<T: Table>(&mut self, key: &T::Key) -> Result<(), Infallible> {
         if let Some(rows) = self.spaces.get_mut(&T::SPACE) {
             rows.remove(&key.bytes());
+            // A table that was once written to equals one that never was.
+            if rows.is_empty() {
+                self.spaces.remove(&T::SPACE);
+            }
         }
         Ok(())
     }
