@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the log does when it finds its files cut short, changed or gone.
 
+#![allow(clippy::unwrap_used)] // a test may
+
 mod log_support;
 
 use std::fs;

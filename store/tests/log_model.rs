@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Random calls against a log with small segments, compared with a vector after each.
 
+#![allow(clippy::unwrap_used)] // a test may
+
 mod log_support;
 
 use std::path::Path;

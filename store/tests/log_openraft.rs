@@ -2,6 +2,8 @@
 //! The log through openraft's traits: encoding, reopening, streams. The suite of openraft itself is in
 //! `openraft_suite.rs`.
 
+#![allow(clippy::unwrap_used)] // a test may
+
 mod log_support;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,6 +2,8 @@
 //! Power loss and kills at any operation, on a simulated disk: the log opens again, and what was promised
 //! is there.
 
+#![allow(clippy::unwrap_used)] // a test may
+
 mod log_support;
 
 use std::io;
