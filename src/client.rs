@@ -63,8 +63,6 @@ pub struct Call {
 /// What the server answered, with a status below 400.
 #[derive(Debug)]
 pub struct Answer {
-    /// HTTP status.
-    pub status: u16,
     /// The body as received.
     pub body: Vec<u8>,
 }
@@ -99,11 +97,6 @@ impl Answer {
         serde_json::from_slice(&self.body)
             .map_err(|e| Error::Nonsense(format!("the server's answer is not what was expected: {e}")))
     }
-
-    /// The body as text.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
 }
 
 impl Client {
@@ -134,11 +127,6 @@ impl Client {
         self.send(&Call::new("GET", path)).await
     }
 
-    /// `POST` below `/api/v1` with a JSON body.
-    pub async fn post(&self, path: &str, body: &impl Serialize) -> Result<Answer, Error> {
-        self.send(&Call::post(path, body)?).await
-    }
-
     /// Sends one call and reads its answer; a status of 400 and above is an [`Error::Refused`].
     pub async fn send(&self, call: &Call) -> Result<Answer, Error> {
         let request = self.request_bytes(call, "application/json", &[]);
@@ -149,7 +137,7 @@ impl Client {
         if head.status >= 400 {
             return Err(Error::Refused(Refusal::read(head.status, head.retry_after, &body)));
         }
-        Ok(Answer { status: head.status, body })
+        Ok(Answer { body })
     }
 
     /// Sends a call that is safe to repeat, again and again while its outcome is unknown or the cluster has no
@@ -175,8 +163,7 @@ impl Client {
         let request = self.request_bytes(&call, "text/event-stream", &resume);
         let opening = async {
             let mut conn = self.connect().await?;
-            let (head, mut framing) =
-                conn.send_and_read_head(&request).await.map_err(|e| self.broken(e))?;
+            let (head, mut framing) = conn.send_and_read_head(&request).await.map_err(|e| self.broken(e))?;
             if head.status != 200 {
                 let mut body = Vec::new();
                 conn.read_all(&mut framing, &mut body, MAX_ANSWER).await.map_err(|e| self.broken(e))?;

@@ -21,7 +21,9 @@ impl Base {
         let rest = match url.split_once("://") {
             Some(("http", rest)) => rest,
             Some(("https", _)) => {
-                return Err(wrong("this command line speaks plain http only; point --url at the inside of the TLS proxy"));
+                return Err(wrong(
+                    "this command line speaks plain http only; point --url at the inside of the TLS proxy",
+                ));
             }
             Some(_) => return Err(wrong("it must start with http://")),
             None => url,
@@ -100,7 +102,16 @@ mod tests {
 
     #[test]
     fn wrong_addresses_are_refused() {
-        for url in ["https://x", "ftp://x", "http://", "http://a:b", "http://u@h", "http://h/?q", "http://[::1", "http://h h"] {
+        for url in [
+            "https://x",
+            "ftp://x",
+            "http://",
+            "http://a:b",
+            "http://u@h",
+            "http://h/?q",
+            "http://[::1",
+            "http://h h",
+        ] {
             assert!(Base::parse(url).is_err(), "{url}");
         }
     }

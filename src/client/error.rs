@@ -86,7 +86,14 @@ impl Refusal {
                 } else {
                     text.to_owned()
                 };
-                Self { status, code: format!("HTTP_{status}"), sentence, request_id: None, details: None, retry_after }
+                Self {
+                    status,
+                    code: format!("HTTP_{status}"),
+                    sentence,
+                    request_id: None,
+                    details: None,
+                    retry_after,
+                }
             }
         }
     }
@@ -135,13 +142,23 @@ impl fmt::Display for Error {
         match self {
             Self::Address(why) | Self::Nonsense(why) => f.write_str(why),
             Self::Connect { authority, source } => {
-                write!(f, "cannot connect to {authority}: {source} (is the server running? --url or JOBBIE_URL names another)")
+                write!(
+                    f,
+                    "cannot connect to {authority}: {source} (is the server running? --url or JOBBIE_URL names another)"
+                )
             }
             Self::Broken { authority, source } => {
-                write!(f, "the connection to {authority} broke before the answer: {source}; it is unknown whether the call took effect")
+                write!(
+                    f,
+                    "the connection to {authority} broke before the answer: {source}; it is unknown whether the call took effect"
+                )
             }
             Self::TimedOut { authority, after } => {
-                write!(f, "no answer from {authority} within {} s; it is unknown whether the call took effect", after.as_secs())
+                write!(
+                    f,
+                    "no answer from {authority} within {} s; it is unknown whether the call took effect",
+                    after.as_secs()
+                )
             }
             Self::Refused(r) => {
                 write!(f, "{} [{}]", r.sentence, r.code)?;
@@ -170,7 +187,10 @@ mod tests {
     fn the_servers_sentence_code_and_request_id_are_shown() {
         let body = br#"{"error":"queue is draining","code":"QUEUE_DRAINING","details":{"queue":"a"},"request_id":"r1"}"#;
         let text = Error::Refused(Refusal::read(409, Some(2), body)).to_string();
-        assert_eq!(text, "queue is draining [QUEUE_DRAINING]\n  details: {\"queue\":\"a\"}\n  retry after: 2 s\n  request_id: r1");
+        assert_eq!(
+            text,
+            "queue is draining [QUEUE_DRAINING]\n  details: {\"queue\":\"a\"}\n  retry after: 2 s\n  request_id: r1"
+        );
     }
 
     #[test]
@@ -183,7 +203,9 @@ mod tests {
 
     #[test]
     fn what_passes_and_what_stays() {
-        let refused = |status, code: &str| Error::Refused(Refusal { code: code.into(), ..Refusal::read(status, None, b"") });
+        let refused = |status, code: &str| {
+            Error::Refused(Refusal { code: code.into(), ..Refusal::read(status, None, b"") })
+        };
         assert!(refused(503, "NO_LEADER").worth_repeating());
         assert!(refused(503, "OUTCOME_UNKNOWN").is_passing());
         assert!(refused(429, "OVERLOADED").is_passing() && !refused(429, "OVERLOADED").worth_repeating());

@@ -103,7 +103,12 @@ impl Conn {
     }
 
     /// Reads the rest of a body into `out`.
-    pub async fn read_all(&mut self, framing: &mut Framing, out: &mut Vec<u8>, limit: usize) -> io::Result<()> {
+    pub async fn read_all(
+        &mut self,
+        framing: &mut Framing,
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> io::Result<()> {
         while self.read_some(framing, out).await? {
             if out.len() > limit {
                 return Err(invalid("the answer is too long"));
@@ -216,7 +221,9 @@ mod tests {
     #[test]
     fn heads_are_read() {
         let (used, head, framing) =
-            parse_head(b"HTTP/1.1 429 Too Many\r\nRetry-After: 3\r\nContent-Length: 2\r\n\r\nhi").unwrap().unwrap();
+            parse_head(b"HTTP/1.1 429 Too Many\r\nRetry-After: 3\r\nContent-Length: 2\r\n\r\nhi")
+                .unwrap()
+                .unwrap();
         assert_eq!((used, head.status, head.retry_after, head.close), (60, 429, Some(3), false));
         assert!(matches!(framing, Framing::Length(2)));
         assert!(parse_head(b"HTTP/1.1 200 OK\r\nContent-Le").unwrap().is_none());
@@ -227,7 +234,10 @@ mod tests {
     fn the_end_of_a_body_is_found() {
         let framing = |text: &str| parse_head(text.as_bytes()).unwrap().unwrap();
         assert!(matches!(framing("HTTP/1.1 204 No\r\n\r\n").2, Framing::Length(0)));
-        assert!(matches!(framing("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n").2, Framing::Chunked(_)));
+        assert!(matches!(
+            framing("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n").2,
+            Framing::Chunked(_)
+        ));
         let (_, head, last) = framing("HTTP/1.0 200 OK\r\n\r\n");
         assert!(head.close && matches!(last, Framing::UntilClose));
         assert!(framing("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").1.close);

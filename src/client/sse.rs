@@ -49,7 +49,8 @@ impl EventStream {
             }
             self.scratch.clear();
             let more =
-                tokio::time::timeout(SILENCE, self.conn.read_some(&mut self.framing, &mut self.scratch)).await;
+                tokio::time::timeout(SILENCE, self.conn.read_some(&mut self.framing, &mut self.scratch))
+                    .await;
             match more {
                 Ok(Ok(true)) => {
                     let ready = &mut self.ready;

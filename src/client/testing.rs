@@ -58,11 +58,19 @@ impl Fake {
     /// The bodies of requests to paths that contain `part`.
     pub fn bodies(&self, part: &str) -> Vec<serde_json::Value> {
         let asked = self.asked();
-        asked.iter().filter(|a| a.path.contains(part)).map(|a| serde_json::from_str(&a.body).unwrap()).collect()
+        asked
+            .iter()
+            .filter(|a| a.path.contains(part))
+            .map(|a| serde_json::from_str(&a.body).unwrap())
+            .collect()
     }
 }
 
-async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<Asked>>>, answer: Arc<dyn Fn(&Asked) -> Reply + Send + Sync>) {
+async fn serve(
+    mut stream: TcpStream,
+    log: Arc<Mutex<Vec<Asked>>>,
+    answer: Arc<dyn Fn(&Asked) -> Reply + Send + Sync>,
+) {
     let mut buf = Vec::new();
     while let Some(asked) = read_request(&mut stream, &mut buf).await {
         log.lock().unwrap().push(asked.clone());

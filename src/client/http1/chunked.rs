@@ -64,7 +64,8 @@ impl Chunked {
         match self.state {
             State::Size => {
                 let digits = line.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
-                let digits = std::str::from_utf8(digits).map_err(|_| wrong("a chunk size is not a number"))?;
+                let digits =
+                    std::str::from_utf8(digits).map_err(|_| wrong("a chunk size is not a number"))?;
                 match u64::from_str_radix(digits, 16) {
                     Ok(0) => Ok(State::Trailer),
                     Ok(size) => Ok(State::Data(size)),

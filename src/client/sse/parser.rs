@@ -49,7 +49,11 @@ impl Parser {
             self.line = line;
             self.line.clear();
         }
-        if self.line.len() + self.data.len() > MAX_EVENT { Err("an event of the stream is too long") } else { Ok(()) }
+        if self.line.len() + self.data.len() > MAX_EVENT {
+            Err("an event of the stream is too long")
+        } else {
+            Ok(())
+        }
     }
 
     fn take_line(&mut self, line: &str, emit: &mut impl FnMut(Event)) {
