@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Many jobs: `--lines` and `--count`. Batches are all or nothing, so after a failure it is known which line to go
+//! on from, and it is said.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, IsTerminal};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::super::body::Body;
+use super::super::exit::{Exit, usage};
+use super::super::out::note;
+use super::super::{Context, input};
+use super::send_batch;
+
+/// Jobs per request: large enough that the request costs nothing per job, small enough that little is repeated.
+const BATCH: usize = 1_000;
+/// Bytes of payload per request; the server takes 16 MiB in all.
+const BATCH_BYTES: usize = 8 << 20;
+/// Longest line that is read: the server's largest payload may be raised, but not past a request.
+const MAX_LINE: usize = 16 << 20;
+
+/// One job per line. Empty lines are skipped.
+pub async fn run(context: &Context, job: &Body, file: &str, is_text: bool, from_line: u64) -> Result<Exit> {
+    let reader: Box<dyn BufRead> = match file {
+        "-" => Box::new(BufReader::new(std::io::stdin())),
+        path => {
+            Box::new(BufReader::new(File::open(path).map_err(|e| usage(format!("cannot read {path}: {e}")))?))
+        }
+    };
+    let mut progress = Progress::new(context);
+    // Where the batch that is being collected began.
+    let mut start = from_line.max(1);
+    match enqueue_lines(reader, job, is_text, &mut start, &mut progress).await {
+        Ok(()) => progress.finish(),
+        Err(e) => {
+            progress.clear_line();
+            let resume = format!("{} jobs were enqueued; go on with --from-line {start}", progress.enqueued);
+            Err(e.context(resume))
+        }
+    }
+}
+
+async fn enqueue_lines(
+    mut reader: Box<dyn BufRead>,
+    job: &Body,
+    is_text: bool,
+    start: &mut u64,
+    progress: &mut Progress<'_>,
+) -> Result<()> {
+    let (mut jobs, mut bytes, mut number, mut line) = (Vec::new(), 0, 0_u64, Vec::new());
+    loop {
+        line.clear();
+        let is_last =
+            std::io::Read::take(&mut reader, MAX_LINE as u64 + 1).read_until(b'\n', &mut line)? == 0;
+        if is_last {
+            break;
+        }
+        number += 1;
+        if line.len() > MAX_LINE {
+            return Err(usage(format!("line {number} is longer than {} MiB", MAX_LINE >> 20)));
+        }
+        let text = std::str::from_utf8(&line).map_err(|_| usage(format!("line {number} is not UTF-8")))?;
+        let text = text.trim_end_matches(['\n', '\r']);
+        if number < *start || text.trim().is_empty() {
+            continue;
+        }
+        // What is complete goes out before a line that is wrong stops everything.
+        if jobs.len() >= BATCH || bytes + text.len() > BATCH_BYTES && !jobs.is_empty() {
+            progress.add(send_batch(progress.context, &jobs).await?)?;
+            (bytes, *start) = (0, number);
+            jobs.clear();
+        }
+        let payload = if is_text { input::string(text) } else { input::parse("payload", text) };
+        let payload = payload.with_context(|| format!("line {number}"))?;
+        let mut next = job.clone();
+        next.set("payload", &payload)?;
+        jobs.push(next);
+        bytes += text.len();
+    }
+    if !jobs.is_empty() {
+        progress.add(send_batch(progress.context, &jobs).await?)?;
+    }
+    Ok(())
+}
+
+/// The same job many times.
+pub async fn repeat(context: &Context, job: &Body, count: u64) -> Result<Exit> {
+    let mut progress = Progress::new(context);
+    // Large payloads make smaller batches.
+    let size = serde_json::to_vec(job)?.len();
+    let per_batch = (BATCH_BYTES / size).clamp(1, BATCH);
+    let mut left = usize::try_from(count)?;
+    while left > 0 {
+        let jobs = vec![job.clone(); left.min(per_batch)];
+        match send_batch(context, &jobs).await {
+            Ok(ids) => progress.add(ids)?,
+            Err(e) => {
+                progress.clear_line();
+                return Err(e.context(format!("{} of {count} jobs were enqueued", progress.enqueued)));
+            }
+        }
+        left -= jobs.len();
+    }
+    progress.finish()
+}
+
+/// Tells how far it has come: ids on stdout for programs, a line on stderr for people.
+struct Progress<'a> {
+    context: &'a Context,
+    enqueued: usize,
+    started: Instant,
+    shown: Instant,
+    is_terminal: bool,
+}
+
+impl<'a> Progress<'a> {
+    fn new(context: &'a Context) -> Self {
+        let now = Instant::now();
+        Self { context, enqueued: 0, started: now, shown: now, is_terminal: std::io::stderr().is_terminal() }
+    }
+
+    fn add(&mut self, ids: Vec<String>) -> Result<()> {
+        self.enqueued += ids.len();
+        if self.context.out.is_json() {
+            let lines: Vec<String> =
+                ids.iter().map(|id| serde_json::json!({ "job_id": id }).to_string()).collect();
+            self.context.out.line(lines.join("\n"))?;
+        }
+        if self.is_terminal && self.shown.elapsed() >= Duration::from_millis(200) {
+            self.shown = Instant::now();
+            eprint!("\r{} jobs enqueued", self.enqueued);
+        }
+        Ok(())
+    }
+
+    fn clear_line(&self) {
+        if self.is_terminal {
+            eprint!("\r\x1b[K");
+        }
+    }
+
+    fn finish(&self) -> Result<Exit> {
+        self.clear_line();
+        let seconds = self.started.elapsed().as_secs_f64();
+        let rate = self.enqueued as f64 / seconds.max(0.001);
+        note(format!("{} jobs enqueued in {seconds:.1} s ({rate:.0} per second)", self.enqueued));
+        Ok(Exit::Done)
+    }
+}
