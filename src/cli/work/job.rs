@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One job from its lease to its end.
+
+use std::io;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::Worker;
+use super::child::{Ended, Run};
+use super::log::Line;
+use super::registry::Stop;
+use super::settle::{self, Settled};
+use super::verdict::{self, Verdict};
+use crate::client::unique_token;
+
+/// A leased job.
+#[derive(Debug, Deserialize)]
+pub struct Leased {
+    /// Its id.
+    pub job_id: String,
+    /// Its queue.
+    pub queue: String,
+    /// What to work on; absent is null.
+    payload: Option<Box<RawValue>>,
+    #[serde(default = "first")]
+    attempt: u64,
+    max_retries: Option<u64>,
+    /// Proof of the lease.
+    pub lease_token: String,
+    checkpoint: Option<Box<RawValue>>,
+    timeout_ms: Option<u64>,
+}
+
+fn first() -> u64 {
+    1
+}
+
+/// How it went, as far as the pool is concerned.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ran {
+    /// It is settled one way or another.
+    Over,
+    /// The command cannot be started, and no job's attempt is to be wasted on that.
+    CannotRun(String),
+}
+
+/// A pause for commands that could not be started for want of memory or processes.
+const NO_ROOM: Duration = Duration::from_secs(5);
+
+/// Runs the command for a job and settles it.
+pub async fn run(worker: &Worker, job: Leased) -> Result<Ran> {
+    let file = worker.dir.join(unique_token());
+    let entry = worker.registry.enter(&job.job_id, &job.lease_token, file.clone());
+    if let Some(checkpoint) = job.checkpoint.as_ref().filter(|c| c.get() != "null") {
+        entry.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).restore(checkpoint)?;
+    }
+    let started = Instant::now();
+    let limit = job.timeout_ms.filter(|ms| *ms > 0).map(Duration::from_millis);
+    let run = Run {
+        payload: job.payload.as_ref().map_or("null", |p| p.get()),
+        env: vec![
+            ("JOBBIE_JOB_ID", job.job_id.clone()),
+            ("JOBBIE_QUEUE", job.queue.clone()),
+            ("JOBBIE_ATTEMPT", job.attempt.to_string()),
+            ("JOBBIE_MAX_RETRIES", job.max_retries.unwrap_or(0).to_string()),
+            ("JOBBIE_LEASE_TOKEN", job.lease_token.clone()),
+        ],
+        checkpoint_file: &file,
+        limit,
+        kill_after: worker.kill_after,
+        stderr: worker.log.child(&job.job_id),
+    };
+    let finished = match worker.program.run(run, entry.stop.clone()).await {
+        Ok(finished) => finished,
+        Err(e) => return could_not_start(worker, &job, &e).await,
+    };
+    let verdict = verdict::of(&finished, limit, worker.tempfail_delay);
+    let settled = settle::settle(worker, &entry, &job.job_id, &job.lease_token, &verdict).await?;
+    let _ = std::fs::remove_file(&file);
+    let is_cancelled = finished.ended == Ended::Stopped(Stop::Cancelled);
+    tell(worker, &job, &verdict, &settled, is_cancelled, started.elapsed());
+    Ok(Ran::Over)
+}
+
+/// A missing command is the worker's fault, a full process table nobody's: in neither case the job's.
+async fn could_not_start(worker: &Worker, job: &Leased, error: &io::Error) -> Result<Ran> {
+    let is_ours = matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::IsADirectory
+    );
+    settle::release(worker, &job.job_id, &job.lease_token, (!is_ours).then_some(NO_ROOM)).await?;
+    let why = format!("cannot run {}: {error}", worker.program.name());
+    worker.tally.count(&worker.tally.other);
+    worker.log.say(&format!("{} released: {why}", job.job_id));
+    Ok(if is_ours { Ran::CannotRun(why) } else { Ran::Over })
+}
+
+fn tell(
+    worker: &Worker,
+    job: &Leased,
+    verdict: &Verdict,
+    settled: &Settled,
+    is_cancelled: bool,
+    took: Duration,
+) {
+    let tally = &worker.tally;
+    let (outcome, remark) = match (settled, verdict) {
+        (Settled::Lost, _) | (_, Verdict::Nothing) => {
+            tally.count(&tally.other);
+            ("lost", "the lease is gone, another worker may have the job".to_owned())
+        }
+        (Settled::Refused(why), _) => {
+            tally.count(&tally.failed);
+            ("failed", format!("the server refused the outcome: {why}"))
+        }
+        (Settled::Unknown, _) => {
+            tally.count(&tally.failed);
+            ("unknown", "the server did not answer before the worker ended".to_owned())
+        }
+        (Settled::Known, Verdict::Ack { .. }) => {
+            tally.count(&tally.completed);
+            ("completed", String::new())
+        }
+        (Settled::Known, Verdict::Fail { error, .. }) => {
+            tally.count(&tally.failed);
+            if is_cancelled { ("cancelled", String::new()) } else { ("failed", error.clone()) }
+        }
+        (Settled::Known, Verdict::Release { .. }) => {
+            tally.count(&tally.other);
+            ("released", String::new())
+        }
+    };
+    worker.log.job(&Line {
+        id: &job.job_id,
+        queue: &job.queue,
+        attempt: job.attempt,
+        outcome,
+        remark: &remark,
+        took,
+    });
+}
