@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Runs the same loop on many connections at once and stops them all in time. Every loop asks the [`Gate`] before each
+//! request, so that no run is without an end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use super::stats::Part;
+use super::target::{Line, Target};
+
+/// A connection that is refused this often in a row gives up; what it was told is in the report.
+pub const PATIENCE: u32 = 20;
+
+/// The end of a run: a time and a number of jobs.
+#[derive(Debug)]
+pub struct Gate {
+    left: AtomicI64,
+    limit: Duration,
+    /// Set when the connections are open.
+    deadline: std::sync::OnceLock<Instant>,
+}
+
+/// A run that is over.
+pub struct Measured {
+    /// All connections together.
+    pub part: Part,
+    /// From the moment that all were open.
+    pub took: Duration,
+}
+
+impl Gate {
+    /// Closes after `limit`, or when `jobs` were let through.
+    pub fn new(limit: Duration, jobs: Option<u64>) -> Arc<Self> {
+        let left = jobs.map_or(i64::MAX, |jobs| i64::try_from(jobs).unwrap_or(i64::MAX));
+        Arc::new(Self { left: AtomicI64::new(left), limit, deadline: std::sync::OnceLock::new() })
+    }
+
+    /// Whether `jobs` more may be tried.
+    pub fn admit(&self, jobs: u64) -> bool {
+        let jobs = i64::try_from(jobs).unwrap_or(i64::MAX);
+        self.is_open() && self.left.fetch_sub(jobs, Ordering::Relaxed) >= jobs
+    }
+
+    /// Whether there is time left.
+    pub fn is_open(&self) -> bool {
+        let deadline = self.deadline();
+        Instant::now() < deadline
+    }
+
+    /// When it closes.
+    pub fn deadline(&self) -> Instant {
+        *self.deadline.get_or_init(|| Instant::now() + self.limit)
+    }
+}
+
+/// Runs `each` on `count` connections, all starting together; `each` is told which one it is.
+pub async fn run<F>(
+    target: &Arc<Target>,
+    count: usize,
+    gate: &Arc<Gate>,
+    each: impl Fn(usize, Line) -> F,
+) -> Result<Measured>
+where
+    F: Future<Output = Result<Line>> + Send + 'static,
+{
+    let mut lines = Vec::with_capacity(count);
+    for _ in 0..count {
+        lines.push(Line::open(target).await?);
+    }
+    let barrier = Arc::new(Barrier::new(count + 1));
+    let mut tasks = JoinSet::new();
+    for (i, line) in lines.into_iter().enumerate() {
+        let (barrier, work) = (barrier.clone(), each(i, line));
+        tasks.spawn(async move {
+            barrier.wait().await;
+            work.await
+        });
+    }
+    barrier.wait().await;
+    let start = Instant::now();
+    gate.deadline();
+    let mut part = Part::default();
+    while let Some(done) = tasks.join_next().await {
+        match done? {
+            Ok(line) => part.merge(line.part),
+            Err(e) => part.error(format!("{e:#}")),
+        }
+    }
+    Ok(Measured { part, took: start.elapsed() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_closes_by_count_and_by_time() {
+        let gate = Gate::new(Duration::from_secs(60), Some(10));
+        assert!(gate.admit(4) && gate.admit(6) && !gate.admit(1));
+        let closed = Gate::new(Duration::ZERO, None);
+        assert!(!closed.admit(1) && !closed.is_open());
+    }
+}
