@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line: one file per subcommand, each of them an HTTP client of the public contract.
+//!
+//! No rules here and no access to the disk of a server: whatever these commands can do, any client can.
+
+mod ack;
+mod bench;
+mod body;
+mod enqueue;
+mod events;
+mod exit;
+mod fail;
+mod fetch;
+mod group;
+mod heartbeat;
+mod input;
+mod jobs;
+mod out;
+mod queues;
+mod release;
+mod server;
+mod status;
+mod tree;
+mod wait;
+pub mod when;
+mod work;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand};
+
+use crate::client::Client;
+use exit::Exit;
+use out::{Format, Out};
+
+/// A durable job broker in one binary.
+///
+/// `jobbie server` runs the broker; every other command talks to one over HTTP.
+#[derive(Debug, Parser)]
+#[command(name = "jobbie", version, propagate_version = true, after_help = exit::HELP, max_term_width = 110)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command that talks to a server needs to know.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+struct Global {
+    /// The server.
+    #[arg(long, env = "JOBBIE_URL", default_value = "http://127.0.0.1:8080", global = true)]
+    url: String,
+    /// API key, sent as a bearer token. The environment keeps it out of `ps`.
+    #[arg(long, env = "JOBBIE_API_KEY", hide_env_values = true, global = true)]
+    api_key: Option<String>,
+    /// How answers are printed.
+    #[arg(long, env = "JOBBIE_OUTPUT", value_enum, default_value = "table", global = true)]
+    output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Server(Box<server::Command>),
+    Enqueue(Box<enqueue::Command>),
+    Fetch(fetch::Command),
+    Ack(ack::Command),
+    Fail(fail::Command),
+    Release(release::Command),
+    Heartbeat(heartbeat::Command),
+    Work(work::Command),
+    Jobs(jobs::Command),
+    Queues(queues::Command),
+    Events(events::Command),
+    Status(status::Command),
+    Tree(tree::Command),
+    Bench(bench::Command),
+}
+
+/// What a command works with.
+struct Context {
+    client: Client,
+    out: Out,
+}
+
+/// Runs the command that was asked for, says what went wrong, and gives the exit code.
+pub fn run(cli: Cli) -> ExitCode {
+    dispatch(cli).unwrap_or_else(|error| {
+        let (exit, is_worth_saying) = exit::of(&error);
+        if is_worth_saying {
+            out::note(format!("jobbie: {error:#}"));
+        }
+        exit.into()
+    })
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        Command::Server(command) => command.run(),
+        command => call(cli.global, command).map(ExitCode::from),
+    }
+}
+
+/// Runs a command that talks to a server.
+fn call(global: Global, command: Command) -> Result<Exit> {
+    if let Command::Bench(bench) = &command
+        && let Some(exit) = bench.run_before_the_client()?
+    {
+        return Ok(exit);
+    }
+    let threads = match &command {
+        Command::Bench(bench) => bench.threads(),
+        _ => 1,
+    };
+    // One thread is enough for a client that mostly waits, and costs no wake-ups between threads.
+    let mut runtime = match threads {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = runtime.worker_threads(threads).enable_all().build().context("cannot start the runtime")?;
+    let done = runtime.block_on(async {
+        let context = Context {
+            client: Client::new(&global.url, global.api_key.as_deref())?,
+            out: Out::new(global.output),
+        };
+        match command {
+            Command::Server(_) => Err(exit::usage("a server is not a client")),
+            Command::Enqueue(command) => command.run(&context).await,
+            Command::Fetch(command) => command.run(&context).await,
+            Command::Ack(command) => command.run(&context).await,
+            Command::Fail(command) => command.run(&context).await,
+            Command::Release(command) => command.run(&context).await,
+            Command::Heartbeat(command) => command.run(&context).await,
+            Command::Work(command) => command.run(context).await,
+            Command::Jobs(command) => command.run(&context).await,
+            Command::Queues(command) => command.run(&context).await,
+            Command::Events(command) => command.run(&context).await,
+            Command::Status(command) => command.run(&context).await,
+            Command::Tree(command) => command.run(&context).await,
+            Command::Bench(command) => command.run(&context).await,
+        }
+    });
+    // A read of stdin or a name lookup may still sit in a thread of its own; it must not hold the exit.
+    runtime.shutdown_background();
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.clone().render_long_help().to_string();
+            assert!(help.contains("Example"), "{} has none", command.get_name());
+        }
+    }
+
+    #[test]
+    fn globals_may_come_last() {
+        let cli =
+            Cli::try_parse_from(["jobbie", "jobs", "get", "x", "--url", "http://h:1", "--output", "json"])
+                .unwrap();
+        assert_eq!((cli.global.url.as_str(), cli.global.output), ("http://h:1", Format::Json));
+    }
+}
