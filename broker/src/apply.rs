@@ -4,8 +4,8 @@
 //! [`apply`] is total: every command gets a reply and none can make it panic, because a panic here would
 //! stop every replica at the same entry. The only error is a fault of the machine underneath.
 //!
-//! Each verb has a file. They share one [`context`] (cached queue rows, events), one way to write a job
-//! ([`settle`]), one way to become ready ([`ready`]) and one check of a worker's claim ([`claim`]).
+//! Each verb has a file. They share one `context` (cached queue rows, events), one way to write a job
+//! (`settle`), one way to become ready (`ready`) and one check of a worker's claim (`claim`).
 
 mod ack;
 mod bodies;
