@@ -42,6 +42,7 @@ mod cache;
 pub mod disk;
 mod files;
 mod index;
+mod options;
 mod queue;
 mod read;
 pub mod record;
@@ -53,11 +54,10 @@ mod writer;
 
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -66,6 +66,7 @@ use self::background::Background;
 use self::disk::{Disk, StdDisk};
 use self::files::Files;
 use self::index::{Index, Sampler};
+pub use self::options::{LogError, LogObserver, LogOptions, LogStats};
 pub use self::queue::Callback;
 use self::queue::{Action, Queue};
 pub use self::record::{Item, Kind, Mark, Record};
@@ -75,92 +76,6 @@ use self::segment::Head;
 use self::summary::Summary;
 use self::writer::{Batch, Places, Writer};
 use crate::Durability;
-
-/// How a log is kept.
-#[derive(Clone, Copy, Debug)]
-pub struct LogOptions {
-    /// The size of a segment. 64 MiB: small enough that a purge frees space soon, large enough that the
-    /// three syncs of a change of segments are rare (some 300,000 records of 200 bytes apart).
-    pub segment_bytes: u64,
-    /// How much of the log's end stays in memory, decoded. 64 MiB: one segment, seconds of full load, so
-    /// that a follower which keeps up never reads from disk.
-    pub cache_bytes: usize,
-    /// What a callback waits for.
-    pub durability: Durability,
-}
-
-impl Default for LogOptions {
-    fn default() -> Self {
-        Self { segment_bytes: 64 << 20, cache_bytes: 64 << 20, durability: Durability::Fsync }
-    }
-}
-
-/// Hears of each sync, for metrics. Called on the writer thread, and in relaxed mode also on the sync
-/// thread (then with zero records: those were counted as written).
-pub trait LogObserver: Send + Sync + 'static {
-    /// A sync took so long and made so many records and bytes durable.
-    fn synced(&self, took: Duration, records: usize, bytes: usize);
-}
-
-/// Why a log does not open.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The file system failed.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// Its error.
-        source: io::Error,
-    },
-    /// Something that was durable is damaged or gone.
-    #[error(
-        "the log is corrupt: {file} at offset {offset}: {what}; jobbie cannot repair it: restore from a backup \
-         or, in a cluster, replace this node"
-    )]
-    Corrupt {
-        /// The file.
-        file: PathBuf,
-        /// The place in it.
-        offset: u64,
-        /// What is wrong.
-        what: String,
-    },
-    /// The options make no sense.
-    #[error("log segments of {0} bytes are not possible: between 4 KiB and 1 GiB are")]
-    SegmentBytes(u64),
-}
-
-impl LogError {
-    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
-        Self::Io { path: path.to_path_buf(), source }
-    }
-
-    pub(crate) fn corrupt(file: &Path, offset: u64, what: impl Into<String>) -> Self {
-        Self::Corrupt { file: file.to_path_buf(), offset, what: what.into() }
-    }
-}
-
-/// What a log takes up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogStats {
-    /// Segments, the current one included.
-    pub segments: usize,
-    /// What they take on disk, the zeros at the end of the current one included.
-    pub bytes_on_disk: u64,
-    /// The records in them, dead ones included. This is what a snapshot and a purge could free.
-    pub bytes_used: u64,
-    /// The first living entry.
-    pub first_index: Option<u64>,
-    /// The last entry, living or purged.
-    pub last_index: Option<u64>,
-    /// The last purged entry.
-    pub purged_index: Option<u64>,
-    /// What the cache holds.
-    pub cache_bytes: usize,
-    /// Syncs of log records since opening.
-    pub syncs: u64,
-}
 
 /// A log of items. Clones share it; it is shut down with the last of them.
 pub struct Log<I: Item> {
