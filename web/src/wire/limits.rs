@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How large things may be. The defaults are those of the contract; where it is silent the constant says why.
+
+/// Jobs in one `POST /enqueue/batch`.
+pub const MAX_BATCH: usize = 10_000;
+/// Jobs in one `POST /fetch/batch`.
+pub const MAX_FETCH: u32 = 1_000;
+/// Items in one `ack/batch`, `fail/batch`, `release/batch` or `heartbeat`: ten full fetches.
+pub const MAX_ITEMS: usize = 10_000;
+/// Queues that one fetch or stream may name: more than a worker serves, few enough to look at on every poll.
+pub const MAX_QUEUES: usize = 256;
+/// Labels of one job: they live in its row, which is rewritten with every change of state.
+pub const MAX_TAGS: usize = 64;
+/// Bytes of a label's name.
+pub const MAX_TAG_NAME: usize = 128;
+/// Bytes of a label's value.
+pub const MAX_TAG_VALUE: usize = 1_024;
+/// Bytes of a worker's id, a host name, an idempotency key: a DNS name has at most 253.
+pub const MAX_NAME: usize = 256;
+/// Bytes of a unique key: room for two digests and a prefix.
+pub const MAX_UNIQUE_KEY: usize = 512;
+/// Bytes of a progress message.
+pub const MAX_PROGRESS: usize = 1_024;
+/// How deep a payload, result or checkpoint may be nested: what serde_json and most other parsers read.
+pub const MAX_DEPTH: usize = 128;
+/// How much deeper a whole body may be: `{"jobs":[{"payload":…}]}`.
+pub const ENVELOPE_DEPTH: usize = 3;
+
+/// Sizes in bytes that the operator may set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A payload.
+    pub payload: usize,
+    /// A result.
+    pub result: usize,
+    /// A checkpoint.
+    pub checkpoint: usize,
+    /// The text of an error. Twenty of them stay in a job's row.
+    pub error: usize,
+    /// A backtrace.
+    pub backtrace: usize,
+    /// A whole request, and what a batched fetch answers.
+    pub body: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            payload: 256 * 1024,
+            result: 1024 * 1024,
+            checkpoint: 1024 * 1024,
+            error: 16 * 1024,
+            backtrace: 64 * 1024,
+            body: 16 * 1024 * 1024,
+        }
+    }
+}
