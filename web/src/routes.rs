@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The table of routes: method, path, required action, what the call takes, how it answers, handler.
+//!
+//! There is no row without an action, so no handler can forget authorization; what is open to everybody says
+//! `Public`. Within a path's length, rows with a fixed last part come before those with a variable one.
+
+use std::sync::Arc;
+
+use actix_web::http::Method;
+use futures_util::future::LocalBoxFuture;
+
+use crate::api::{
+    ack, debug, enqueue, events, fail, fetch, health, heartbeat, info, job, job_stream, queue, release,
+    stream, throughput, wait,
+};
+use crate::call::{Answer, Call};
+use crate::seams::Action;
+use crate::{dashboard, docs};
+
+/// What a call takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// No body.
+    Nothing,
+    /// JSON.
+    Json,
+    /// JSON or MessagePack, and the answer likewise.
+    Worker,
+}
+
+/// How a call answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// As soon as it can; longer than a second is worth a line in the log.
+    Now,
+    /// When something happens, or never ends.
+    Later,
+}
+
+/// What answers a call.
+pub type Handler = Arc<dyn Fn(Call) -> LocalBoxFuture<'static, Answer> + Send + Sync>;
+
+/// One row of the table.
+#[derive(Clone)]
+pub struct Row {
+    /// The method; `GET` also stands for `HEAD`.
+    pub method: Method,
+    /// The path below the base path, with `{names}` for its variable parts.
+    pub path: &'static str,
+    /// What the caller must be allowed to do.
+    pub action: Action,
+    /// What the call takes.
+    pub takes: Takes,
+    /// How it answers.
+    pub answers: Answers,
+    /// What answers it.
+    pub handler: Handler,
+}
+
+macro_rules! table {
+    ($($method:ident $path:literal $action:ident $takes:ident $answers:ident $handler:path,)*) => {
+        vec![$(Row {
+            method: Method::$method,
+            path: $path,
+            action: Action::$action,
+            takes: Takes::$takes,
+            answers: Answers::$answers,
+            handler: Arc::new(|call| Box::pin($handler(call))),
+        },)*]
+    };
+}
+
+/// All routes of the open edition.
+#[rustfmt::skip]
+#[must_use]
+pub fn table() -> Vec<Row> {
+    table! {
+        POST   "/api/v1/enqueue"                    Enqueue      Worker  Now   enqueue::one,
+        POST   "/api/v1/enqueue/batch"              Enqueue      Worker  Now   enqueue::batch,
+
+        POST   "/api/v1/fetch"                      Work         Worker  Later fetch::one,
+        POST   "/api/v1/fetch/batch"                Work         Worker  Later fetch::batch,
+        POST   "/api/v1/ack/batch"                  Work         Worker  Now   ack::batch,
+        POST   "/api/v1/ack/{job_id}"               Work         Worker  Now   ack::one,
+        POST   "/api/v1/fail/batch"                 Work         Worker  Now   fail::batch,
+        POST   "/api/v1/fail/{job_id}"              Work         Worker  Now   fail::one,
+        POST   "/api/v1/release/batch"              Work         Worker  Now   release::batch,
+        POST   "/api/v1/release/{job_id}"           Work         Worker  Now   release::one,
+        POST   "/api/v1/heartbeat"                  Work         Worker  Now   heartbeat::beat,
+        GET    "/api/v1/stream"                     Work         Nothing Later stream::open,
+
+        GET    "/api/v1/jobs"                       Read         Nothing Now   job::list,
+        GET    "/api/v1/jobs/{job_id}"              Watch        Nothing Now   job::get,
+        PATCH  "/api/v1/jobs/{job_id}"              ManageJobs   Json    Now   job::patch,
+        DELETE "/api/v1/jobs/{job_id}"              ManageJobs   Nothing Now   job::delete,
+        GET    "/api/v1/jobs/{job_id}/wait"         Watch        Nothing Later wait::wait,
+        GET    "/api/v1/jobs/{job_id}/stream"       Watch        Nothing Later job_stream::follow,
+        GET    "/api/v1/jobs/{job_id}/timeline"     Watch        Nothing Now   job::timeline,
+        POST   "/api/v1/jobs/{job_id}/retry"        ManageJobs   Json    Now   job::retry,
+        POST   "/api/v1/jobs/{job_id}/cancel"       ManageJobs   Json    Now   job::cancel,
+        POST   "/api/v1/jobs/{job_id}/move"         ManageJobs   Json    Now   job::move_to,
+        POST   "/api/v1/jobs/{job_id}/clone"        ManageJobs   Json    Now   job::clone,
+
+        GET    "/api/v1/queues"                     Read         Nothing Now   queue::list,
+        GET    "/api/v1/queues/{queue}"             Read         Nothing Now   queue::get,
+        DELETE "/api/v1/queues/{queue}"             ManageQueues Nothing Now   queue::delete,
+        POST   "/api/v1/queues/{queue}/pause"       ManageQueues Json    Now   queue::pause,
+        POST   "/api/v1/queues/{queue}/resume"      ManageQueues Json    Now   queue::resume,
+        POST   "/api/v1/queues/{queue}/drain"       ManageQueues Json    Now   queue::drain,
+        POST   "/api/v1/queues/{queue}/clear"       ManageQueues Json    Now   queue::clear,
+        POST   "/api/v1/queues/{queue}/concurrency" ManageQueues Json    Now   queue::concurrency,
+        POST   "/api/v1/queues/{queue}/throttle"    ManageQueues Json    Now   queue::throttle,
+        DELETE "/api/v1/queues/{queue}/throttle"    ManageQueues Nothing Now   queue::unthrottle,
+
+        GET    "/api/v1/events"                     Read         Nothing Later events::follow,
+        GET    "/api/v1/metrics"                    Read         Nothing Now   health::api_metrics,
+        GET    "/api/v1/metrics/throughput"         Read         Nothing Now   throughput::get,
+        GET    "/api/v1/info"                       Read         Nothing Now   info::get,
+        GET    "/api/v1/supervisors"                Read         Nothing Now   info::supervisors,
+        GET    "/api/v1/openapi.json"               Public       Nothing Now   docs::openapi,
+
+        GET    "/healthz"                           Public       Nothing Now   health::healthz,
+        GET    "/readyz"                            Public       Nothing Now   health::readyz,
+        GET    "/metrics"                           Read         Nothing Now   health::metrics,
+
+        GET    "/"                                  Public       Nothing Now   dashboard::home,
+        GET    "/ui"                                Public       Nothing Now   dashboard::home,
+        GET    "/ui/"                               Public       Nothing Now   dashboard::page,
+        GET    "/ui/{file}"                         Public       Nothing Now   dashboard::file,
+        GET    "/docs"                              Public       Nothing Now   docs::home,
+        GET    "/docs/"                             Public       Nothing Now   docs::page,
+        GET    "/docs/{file}"                       Public       Nothing Now   docs::file,
+    }
+}
+
+/// Routes for tests of the server, not described anywhere.
+#[rustfmt::skip]
+#[must_use]
+pub fn debug_table() -> Vec<Row> {
+    table! {
+        POST   "/api/v1/debug/crash"                Debug        Json    Now   debug::crash,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn a_route_is_there_once_and_fixed_parts_come_first() {
+        let rows = table();
+        let mut seen = HashSet::new();
+        for row in &rows {
+            assert!(
+                seen.insert((row.method.clone(), row.path)),
+                "{} {} is there twice",
+                row.method,
+                row.path
+            );
+        }
+        for (at, row) in rows.iter().enumerate().filter(|(_, row)| row.path.contains('{')) {
+            let (before, _) = row.path.rsplit_once('/').unwrap();
+            let shadowed =
+                rows[at..].iter().find(|later| {
+                    later.path.rsplit_once('/').is_some_and(|(head, tail)| {
+                        head == before && !tail.is_empty() && !tail.starts_with('{')
+                    }) && row.path.ends_with('}')
+                });
+            assert!(shadowed.is_none(), "{} hides {}", row.path, shadowed.unwrap().path);
+        }
+    }
+
+    #[test]
+    fn only_pages_and_health_are_public() {
+        for row in table() {
+            let open = !row.path.starts_with("/api/") && row.path != "/metrics"
+                || row.path.ends_with("openapi.json");
+            assert_eq!(row.action == Action::Public, open, "{}", row.path);
+            assert!(row.action != Action::Public || row.method == Method::GET, "{}", row.path);
+        }
+    }
+
+    #[test]
+    fn what_changes_something_is_not_open_to_readers() {
+        for row in table() {
+            let reads = matches!(row.action, Action::Public | Action::Read | Action::Watch);
+            assert!(!reads || row.method == Method::GET, "{} {}", row.method, row.path);
+        }
+    }
+}

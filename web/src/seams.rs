@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What others may plug into the doors, each with its open default.
+//!
+//! Hooks are synchronous and read what their feature keeps in memory: there is no IO in a request check.
+
+use std::sync::Arc;
+
+use actix_web::http::header::HeaderMap;
+use jobbie_broker::{Name, id::DEFAULT_NAMESPACE};
+
+use crate::error::{Code, Detail, Problem};
+use crate::routes::Row;
+
+/// What a route lets its caller do. Every row of the table names one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Anybody: health and the shell of the page.
+    Public,
+    /// Add jobs.
+    Enqueue,
+    /// Fetch, ack, fail, release, heartbeat: what a worker does.
+    Work,
+    /// Wait for a job and look at it.
+    Watch,
+    /// Read everything but keys.
+    Read,
+    /// Change jobs.
+    ManageJobs,
+    /// Change queues.
+    ManageQueues,
+    /// Break things on purpose, in tests.
+    Debug,
+}
+
+/// Decides who calls and whether they may.
+pub trait Authorizer: Send + Sync {
+    /// The caller's name, if they may do that.
+    ///
+    /// # Errors
+    /// `UNAUTHORIZED` or `FORBIDDEN`.
+    fn authorize(&self, headers: &HeaderMap, action: Action) -> Result<Name, Problem>;
+
+    /// True if there are no keys, so that anybody who can connect may do everything.
+    fn is_open(&self) -> bool;
+}
+
+/// No keys: everybody is `anonymous` and may do everything.
+#[derive(Clone, Debug)]
+pub struct Open {
+    anonymous: Name,
+}
+
+impl Default for Open {
+    fn default() -> Self {
+        Self { anonymous: "anonymous".into() }
+    }
+}
+
+impl Authorizer for Open {
+    fn authorize(&self, _: &HeaderMap, _: Action) -> Result<Name, Problem> {
+        Ok(self.anonymous.clone())
+    }
+
+    fn is_open(&self) -> bool {
+        true
+    }
+}
+
+/// Decides which namespace a call is about.
+pub trait NamespaceResolver: Send + Sync {
+    /// The namespace for a caller.
+    ///
+    /// # Errors
+    /// `NOT_LICENSED`, or `NOT_FOUND` for a namespace that is not the caller's.
+    fn resolve(&self, headers: &HeaderMap, by: &Name) -> Result<Name, Problem>;
+}
+
+/// The header that asks for a namespace.
+pub const NAMESPACE_HEADER: &str = "x-jobbie-namespace";
+
+/// Always `default`. Another namespace is refused, never silently ignored.
+#[derive(Clone, Debug)]
+pub struct DefaultOnly {
+    namespace: Name,
+}
+
+impl Default for DefaultOnly {
+    fn default() -> Self {
+        Self { namespace: DEFAULT_NAMESPACE.into() }
+    }
+}
+
+impl NamespaceResolver for DefaultOnly {
+    fn resolve(&self, headers: &HeaderMap, _: &Name) -> Result<Name, Problem> {
+        match headers.get(NAMESPACE_HEADER) {
+            Some(asked) if asked.as_bytes() != DEFAULT_NAMESPACE.as_bytes() => {
+                Err(Problem::new(Code::NotLicensed, "namespaces other than default need a licence")
+                    .with("feature", Detail::Text("namespaces".into())))
+            }
+            _ => Ok(self.namespace.clone()),
+        }
+    }
+}
+
+/// Adds routes.
+pub trait RouteExtension: Send + Sync {
+    /// The rows to add to the table.
+    fn rows(&self) -> Vec<Row>;
+}
+
+/// All hooks of the doors.
+#[derive(Clone)]
+pub struct Seams {
+    /// Who may do what.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// Which namespace a call is about.
+    pub namespaces: Arc<dyn NamespaceResolver>,
+    /// Further routes.
+    pub extensions: Vec<Arc<dyn RouteExtension>>,
+}
+
+impl Default for Seams {
+    fn default() -> Self {
+        Self {
+            authorizer: Arc::new(Open::default()),
+            namespaces: Arc::new(DefaultOnly::default()),
+            extensions: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    #[test]
+    fn another_namespace_needs_a_licence() {
+        let resolve = |value: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(value) = value {
+                headers
+                    .insert(HeaderName::from_static(NAMESPACE_HEADER), HeaderValue::from_str(value).unwrap());
+            }
+            DefaultOnly::default().resolve(&headers, &"anonymous".into())
+        };
+        assert_eq!(&*resolve(None).unwrap(), "default");
+        assert_eq!(&*resolve(Some("default")).unwrap(), "default");
+        for other in ["tenant-a", "", "Default"] {
+            assert_eq!(resolve(Some(other)).unwrap_err().code, Code::NotLicensed);
+        }
+    }
+}
