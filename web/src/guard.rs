@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Keeps web pages of others away from a server without keys.
+//!
+//! A browser on this machine can reach loopback, and so can any page it shows. Three checks, only while
+//! there are no keys:
+//!
+//! - bound to loopback, `Host` must name this machine: a name that an attacker lets point to 127.0.0.1
+//!   (DNS rebinding) does not;
+//! - `Origin`, which browsers add and pages cannot forge, must name this machine too, or on another bind
+//!   the same host as `Host`;
+//! - what is no page must not be asked for by another site (`Sec-Fetch-Site`): also an image's address can
+//!   lead to `GET /stream`.
+
+use std::net::IpAddr;
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{HOST, HeaderName, ORIGIN};
+
+use crate::error::{Code, Problem};
+use crate::seams::Action;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// What is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// There are keys: a page of others has none.
+    Keys,
+    /// No keys, bound to loopback.
+    Loopback,
+    /// No keys, bound to anything.
+    Anywhere,
+}
+
+impl Guard {
+    /// Refuses what a page of others may have sent.
+    ///
+    /// # Errors
+    /// `FORBIDDEN`.
+    pub fn check(self, request: &HttpRequest, action: Action) -> Result<(), Problem> {
+        let header =
+            |name: HeaderName| request.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
+        let authority = request.uri().authority().map(actix_web::http::uri::Authority::as_str);
+        let asked = Asked {
+            host: authority.or_else(|| header(HOST)),
+            origin: header(ORIGIN),
+            fetch_site: header(SEC_FETCH_SITE),
+            page: action == Action::Public,
+        };
+        self.decide(&asked)
+    }
+
+    fn decide(self, asked: &Asked<'_>) -> Result<(), Problem> {
+        if self == Self::Keys {
+            return Ok(());
+        }
+        let host = asked.host.unwrap_or_default();
+        if self == Self::Loopback && !names_this_machine(host) {
+            return Err(forbidden(
+                "the Host header must be localhost, 127.0.0.1 or [::1] while the server has no keys",
+            ));
+        }
+        if let Some(origin) = asked.origin {
+            let from = origin.split_once("://").map_or("", |(_, host)| host);
+            let same = if self == Self::Loopback {
+                names_this_machine(from)
+            } else {
+                from.eq_ignore_ascii_case(host)
+            };
+            if !same {
+                return Err(forbidden("pages of other sites may not call this server while it has no keys"));
+            }
+        }
+        if !asked.page && asked.fetch_site == Some("cross-site") {
+            return Err(forbidden(
+                "other sites may not lead a browser to this address while the server has no keys",
+            ));
+        }
+        Ok(())
+    }
+}
+
+struct Asked<'a> {
+    host: Option<&'a str>,
+    origin: Option<&'a str>,
+    fetch_site: Option<&'a str>,
+    page: bool,
+}
+
+fn forbidden(message: &str) -> Problem {
+    Problem::new(Code::Forbidden, message)
+}
+
+/// True for `localhost` and loopback addresses, with any port.
+fn names_this_machine(authority: &str) -> bool {
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((host, port)) if is_port(port) => host,
+            _ => return false,
+        },
+        None => match authority.split_once(':') {
+            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+            Some(_) => return false,
+            None => authority,
+        },
+    };
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn is_port(text: &str) -> bool {
+    text.is_empty() || text.strip_prefix(':').is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_few_names() {
+        for good in
+            ["localhost", "LocalHost:8080", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:8080", "127.1.2.3:9"]
+        {
+            assert!(names_this_machine(good), "{good}");
+        }
+        for bad in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "localhost:8080:1",
+            "[::1]x",
+            "::1",
+            "localhost:x",
+            "10.0.0.1",
+            "user@localhost",
+            "0.0.0.0",
+            "[::1",
+            "localhost@evil.example",
+        ] {
+            assert!(!names_this_machine(bad), "{bad}");
+        }
+    }
+
+    fn ask(guard: Guard, host: &str, origin: Option<&str>, site: Option<&str>, page: bool) -> bool {
+        guard.decide(&Asked { host: Some(host), origin, fetch_site: site, page }).is_ok()
+    }
+
+    #[test]
+    fn loopback_listens_to_loopback() {
+        let at = |host, origin, site| ask(Guard::Loopback, host, origin, site, false);
+        assert!(at("localhost:8080", None, None));
+        assert!(at("127.0.0.1:8080", Some("http://localhost:3000"), Some("same-site")));
+        assert!(!at("evil.example", None, None));
+        assert!(!at("localhost:8080", Some("https://evil.example"), None));
+        assert!(!at("localhost:8080", Some("null"), None));
+        assert!(!at("localhost:8080", None, Some("cross-site")));
+        assert!(ask(Guard::Loopback, "localhost", None, Some("cross-site"), true), "a link to the page");
+        let missing = Asked { host: None, origin: None, fetch_site: None, page: false };
+        assert!(Guard::Loopback.decide(&missing).is_err());
+    }
+
+    #[test]
+    fn elsewhere_origin_and_host_are_the_same() {
+        let at = |host, origin| ask(Guard::Anywhere, host, origin, None, false);
+        assert!(at("jobs.example:8080", None));
+        assert!(at("jobs.example:8080", Some("http://jobs.example:8080")));
+        assert!(!at("jobs.example:8080", Some("http://evil.example:8080")));
+        assert!(ask(Guard::Keys, "x", Some("http://evil.example"), Some("cross-site"), false));
+    }
+}
