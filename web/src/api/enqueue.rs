@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `POST /enqueue` and `POST /enqueue/batch`.
+
+use actix_web::http::StatusCode;
+use jobbie_broker::Reply;
+use jobbie_broker::command::Enqueue;
+use jobbie_broker::request::{RequestKey, Route};
+
+use super::{BodyFailures, Refused};
+use crate::call::{Answer, AtIndex, Call, accepted, unexpected};
+use crate::error::Problem;
+use crate::wire::enqueue::{BatchBody, BatchReply, EnqueueReply, JobBody};
+use crate::wire::limits::MAX_NAME;
+use crate::wire::{Place, name, read};
+
+/// The header that makes an enqueue repeatable.
+const KEY_HEADER: &str = "idempotency-key";
+
+fn request_key(call: &Call, route: Route) -> Result<Option<RequestKey>, Problem> {
+    let Some(text) = call.header(KEY_HEADER)? else { return Ok(None) };
+    let key = name::key(&Place::ROOT.key("Idempotency-Key"), text, MAX_NAME)?;
+    Ok(Some(RequestKey { route, key }))
+}
+
+/// Enqueues a job.
+#[utoipa::path(
+    post, path = "/api/v1/enqueue", operation_id = "enqueue", tag = "producers",
+    params(("Idempotency-Key" = Option<String>, Header, description = "makes the call repeatable for 24 hours", min_length = 1, max_length = 256)),
+    request_body(content = JobBody, description = "The job. Also as `application/msgpack`.", example = json!({"queue": "emails", "payload": {"to": "a@example.com"}})),
+    responses(
+        (status = 201, description = "Enqueued", body = EnqueueReply),
+        (status = 200, description = "The unique key is held: this is the job that holds it", body = EnqueueReply),
+        BodyFailures, Refused,
+        (status = 507, description = "`STORAGE_FULL`: the disk is full; ack and fail still pass", body = crate::error::ErrorBody),
+    ),
+)]
+pub async fn one(call: Call) -> Answer {
+    let body: JobBody<'_> = read::object(call.text()?)?;
+    let job = body.check(&Place::ROOT, &call.web.config.limits)?;
+    let request = request_key(&call, Route::Enqueue)?;
+    let decided = call.ports().propose(&call.caller, Enqueue { jobs: vec![job], request }).await?;
+    match accepted(decided)? {
+        (index, Reply::Enqueued(jobs)) if !jobs.is_empty() => {
+            let status = if jobs[0].existing { StatusCode::OK } else { StatusCode::CREATED };
+            call.answer(status, &EnqueueReply::from(&jobs[0])).at_index(index)
+        }
+        (_, other) => Err(unexpected(&other)),
+    }
+}
+
+/// Enqueues jobs, all or nothing: up to 10,000 in 16 MiB.
+#[utoipa::path(
+    post, path = "/api/v1/enqueue/batch", operation_id = "enqueueBatch", tag = "producers",
+    params(("Idempotency-Key" = Option<String>, Header, description = "makes the call repeatable for 24 hours", min_length = 1, max_length = 256)),
+    request_body(content = BatchBody, description = "The jobs. Also as `application/msgpack`.", example = json!({"jobs": [{"queue": "emails", "payload": 1}, {"queue": "emails", "payload": 2}]})),
+    responses(
+        (status = 201, description = "Enqueued", body = BatchReply),
+        BodyFailures, Refused,
+        (status = 507, description = "`STORAGE_FULL`: the disk is full; ack and fail still pass", body = crate::error::ErrorBody),
+    ),
+)]
+pub async fn batch(call: Call) -> Answer {
+    let body: BatchBody<'_> = read::object(call.text()?)?;
+    let command = body.check(request_key(&call, Route::EnqueueBatch)?, &call.web.config.limits)?;
+    let decided = call.ports().propose(&call.caller, command).await?;
+    match accepted(decided)? {
+        (index, Reply::Enqueued(jobs)) => {
+            let job_ids: Vec<String> = jobs.iter().map(|enqueued| enqueued.job.to_string()).collect();
+            let room = 64 + 34 * job_ids.len();
+            call.sized(StatusCode::CREATED, &BatchReply { job_ids }, room).at_index(index)
+        }
+        (_, other) => Err(unexpected(&other)),
+    }
+}

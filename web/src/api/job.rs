@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Jobs: list, read, and what a person does to one.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use jobbie_actors::ports::{Cursor, JobDetail, JobFilter};
+use jobbie_broker::command::{Cancel, CloneJob, Delete, Move, Retry};
+use jobbie_broker::{Command, Job, JobNo, JobRef, Reply, StateKind, Timestamp};
+
+use super::{BodyFailures, Failures, NotFound, Refused};
+use crate::call::{Answer, AtIndex, Call, accepted, unexpected};
+use crate::error::{Detail, Problem};
+use crate::wire::enqueue::EnqueueReply;
+use crate::wire::job::{JobPage, JobView, MoveBody, PatchBody, TimelineView};
+use crate::wire::query::Query;
+use crate::wire::{Place, name, read, schema};
+
+/// Jobs on a page if the caller does not say.
+const DEFAULT_PAGE: u32 = 50;
+/// Jobs on a page at most.
+const MAX_PAGE: u32 = 1_000;
+/// Bytes of payloads, checkpoints and results on a page; what does not fit is left out and named.
+const PAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// The job that the path names.
+///
+/// # Errors
+/// `NOT_FOUND` if no job can have that id.
+pub fn named(call: &Call) -> Result<JobRef, Problem> {
+    name::job(&call.path("job_id")?)
+}
+
+/// Reads a job.
+///
+/// # Errors
+/// `NOT_FOUND`.
+pub async fn detail(call: &Call, job: JobRef) -> Result<JobDetail, Problem> {
+    let namespace = call.caller.namespace.clone();
+    let missing = Problem::not_found("job", &job.to_string());
+    call.ports().read(move |reader| reader.job(&namespace, &job)).await?.ok_or(missing)
+}
+
+/// Lists jobs, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/jobs", operation_id = "listJobs", tag = "jobs",
+    params(
+        ("queue" = inline(Option<schema::QueueName>), Query, description = "only this queue"),
+        ("state" = Option<String>, Query, description = "only this state: `scheduled`, `blocked`, `pending`, `active`, `retrying`, `held`, `completed`, `dead`, `cancelled`"),
+        ("cursor" = Option<String>, Query, description = "from the page before"),
+        ("limit" = Option<u32>, Query, description = "jobs on the page; 50 if absent", minimum = 1, maximum = 1000),
+    ),
+    responses((status = 200, description = "A page", body = JobPage), Failures),
+)]
+pub async fn list(call: Call) -> Answer {
+    let query = call.query(&["queue", "state", "cursor", "limit"])?;
+    let limit = query.number("limit", 1, MAX_PAGE)?.unwrap_or(DEFAULT_PAGE) as usize;
+    let cursor = query.get("cursor").map(read_cursor).transpose()?;
+    let filter = filter(&call, &query)?;
+    let page = call.ports().read(move |reader| reader.jobs(&filter, cursor, limit)).await?;
+    let mut budget = PAGE_BYTES;
+    let jobs = page.jobs.iter().map(|detail| JobView::listed(detail, &mut budget)).collect();
+    let cursor = page.next.map(write_cursor);
+    call.sized(
+        StatusCode::OK,
+        &JobPage { jobs, has_more: cursor.is_some(), cursor },
+        1024 * page.jobs.len() + 64,
+    )
+}
+
+fn filter(call: &Call, query: &Query<'_>) -> Result<JobFilter, Problem> {
+    let queue = query.get("queue").map(|text| name::queue(&Place::ROOT.key("queue"), text)).transpose()?;
+    let state = query.get("state").map(|text| {
+        let names = || StateKind::ALL.map(|kind| kind.name().to_owned()).to_vec();
+        StateKind::parse(text).ok_or_else(|| {
+            Problem::field("state", format!("must be one of {}", names().join(", ")))
+                .with("allowed", Detail::List(names()))
+        })
+    });
+    Ok(JobFilter { namespace: call.caller.namespace.clone(), queue, state: state.transpose()? })
+}
+
+fn write_cursor(cursor: Cursor) -> String {
+    format!("{:x}-{:x}", cursor.at.0, cursor.job.0)
+}
+
+fn read_cursor(text: &str) -> Result<Cursor, Problem> {
+    let parse = || {
+        let (at, job) = text.split_once('-')?;
+        let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
+        Some(Cursor { at: Timestamp(number(at)?), job: JobNo(number(job)?) })
+    };
+    parse().ok_or_else(|| Problem::field("cursor", "is not one that a listing gave out"))
+}
+
+/// Reads a job with everything.
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{job_id}", operation_id = "getJob", tag = "jobs",
+    params(("job_id" = inline(schema::JobId), Path, description = "the job")),
+    responses((status = 200, description = "The job", body = JobView), Failures, NotFound),
+)]
+pub async fn get(call: Call) -> Answer {
+    call.query(&[])?;
+    let detail = detail(&call, named(&call)?).await?;
+    call.sized(StatusCode::OK, &JobView::full(&detail), 1024 + detail.payload.len())
+}
+
+/// Reads what happened to a job.
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{job_id}/timeline", operation_id = "getTimeline", tag = "jobs",
+    params(("job_id" = inline(schema::JobId), Path, description = "the job")),
+    responses((status = 200, description = "What happened", body = TimelineView), Failures, NotFound),
+)]
+pub async fn timeline(call: Call) -> Answer {
+    call.query(&[])?;
+    let (job, namespace) = (named(&call)?, call.caller.namespace.clone());
+    let missing = Problem::not_found("job", &job.to_string());
+    let row = call.ports().read(move |reader| reader.job_row(&namespace, &job)).await?.ok_or(missing)?;
+    call.ok(&TimelineView::from(&row))
+}
+
+async fn change(call: &Call, command: impl Into<Command>) -> Result<(u64, Option<Box<Job>>), Problem> {
+    match accepted(call.ports().propose(&call.caller, command).await?)? {
+        (index, Reply::Job(job)) => Ok((index, job)),
+        (_, other) => Err(unexpected(&other)),
+    }
+}
+
+async fn changed(call: &Call, command: impl Into<Command>) -> Answer {
+    match change(call, command).await? {
+        (index, Some(job)) => call.ok(&JobView::row(&job)).at_index(index),
+        (_, None) => Err(unexpected(&Reply::Job(None))),
+    }
+}
+
+/// Sends a dead, cancelled, scheduled or retrying job back to its queue now.
+#[utoipa::path(
+    post, path = "/api/v1/jobs/{job_id}/retry", operation_id = "retryJob", tag = "jobs",
+    params(("job_id" = inline(schema::JobId), Path, description = "the job")),
+    responses((status = 200, description = "The job after the call", body = JobView), BodyFailures, NotFound, Refused),
+)]
+pub async fn retry(call: Call) -> Answer {
+    call.no_fields()?;
+    changed(&call, Retry { job: named(&call)? }).await
+}
+
+/// Calls a job off. An active one stays active until its worker, who is told, or its lease ends it.
+#[utoipa::path(
+    post, path = "/api/v1/jobs/{job_id}/cancel", operation_id = "cancelJob", tag = "jobs",
+    params(("job_id" = inline(schema::JobId), Path, description = "the job")),
+    responses((status = 200, description = "The job after the call; `status` is `cancelled` or `cancelling`", body = JobView), BodyFailures, NotFound, Refused),
+)]
+pub async fn cancel(call: Call) -> Answer {
+    call.no_fields()?;
+    match change(&call, Cancel { job: named(&call)? }).await? {
+        (index, Some(job)) => call.ok(&JobView::row(&job).cancelling()).at_index(index),
+        (_, None) => Err(unexpected(&Reply::Job(None))),
+    }
+}
+
+/// Puts a job into another queue.
+#[utoipa::path(
+    post, path = "/api/v1/jobs/{job_id}/move", operation_id = "moveJob", tag = "jobs",
+    params(("job_id" = inline(schema::JobId), Path, description = "the job")),
+    request_body(content = MoveBody, example = json!({"queue": "emails-slow"})),
+    responses((status = 200, description = "The job after the call", body = JobView), BodyFailures, NotFound, Refused),
+)]
+pub async fn move_to(call: Call) -> Answer {
+    let body: MoveBody<'_> = read::object(call.text()?)?;
+    changed(&call, Move { job: named(&call)?, queue: body.check()? }).await
+}
+
+/// Enqueues a copy of a job.
+#[utoipa::path(
+    post, path = "/api/v1/jobs/{job_id}/clone", operation_id = "cloneJob", tag = "jobs",
+    params(("job_id" = inline(schema::JobId), Path, description = "the job")),
+    responses((status = 201, description = "The new job", body = EnqueueReply), BodyFailures, NotFound, Refused),
+)]
+pub async fn clone(call: Call) -> Answer {
+    call.no_fields()?;
+    let decided = call.ports().propose(&call.caller, CloneJob { job: named(&call)? }).await?;
+    let (index, reply) = match accepted(decided)? {
+        (index, Reply::Enqueued(jobs)) if !jobs.is_empty() => (index, EnqueueReply::from(&jobs[0])),
+        (index, Reply::Job(Some(job))) => {
+            let state = job.state.kind().name();
+            (index, EnqueueReply { job_id: job.id().to_string(), state, unique_existing: false })
+        }
+        (_, other) => return Err(unexpected(&other)),
+    };
+    call.answer(StatusCode::CREATED, &reply).at_index(index)
+}
+
+/// Changes a job that is not active.
+#[utoipa::path(
+    patch, path = "/api/v1/jobs/{job_id}", operation_id = "patchJob", tag = "jobs",
+    params(("job_id" = inline(schema::JobId), Path, description = "the job")),
+    request_body(content = PatchBody, example = json!({"priority": "high"})),
+    responses((status = 200, description = "The job after the call", body = JobView), BodyFailures, NotFound, Refused),
+)]
+pub async fn patch(call: Call) -> Answer {
+    let body: PatchBody<'_> = read::object(call.text()?)?;
+    let patch = body.check(named(&call)?, &call.web.config.limits)?;
+    changed(&call, patch).await
+}
+
+/// Removes a job.
+#[utoipa::path(
+    delete, path = "/api/v1/jobs/{job_id}", operation_id = "deleteJob", tag = "jobs",
+    params(("job_id" = inline(schema::JobId), Path, description = "the job")),
+    responses((status = 204, description = "It is gone"), Failures, NotFound, Refused),
+)]
+pub async fn delete(call: Call) -> Answer {
+    call.query(&[])?;
+    let (index, _) = change(&call, Delete { job: named(&call)? }).await?;
+    Ok(HttpResponse::NoContent().finish()).at_index(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_reads_back_and_nothing_else_does() {
+        let cursor = Cursor { at: Timestamp(1_795_000_000_123), job: JobNo(u64::MAX) };
+        assert_eq!(read_cursor(&write_cursor(cursor)).unwrap(), cursor);
+        for bad in ["", "1", "x-1", "1-", "-1", "1-2-3", "11111111111111111-1"] {
+            assert!(read_cursor(bad).is_err(), "{bad}");
+        }
+    }
+}
