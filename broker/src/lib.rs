@@ -4,7 +4,7 @@
 //! Everything here is a pure function of a command, the tables and what the leader stamped on the command.
 //! There is no clock, no randomness, no IO, no hash order, no floating point, no configuration and no
 //! licence in this crate, so every replica that applies the same log reaches the same state and gives the
-//! same replies. [`apply`] is the only door.
+//! same replies. [`apply()`] is the only door.
 //!
 //! ```text
 //! Proposal { at, seed, submissions }      one Raft entry, stamped by the leader
