@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+//! SIGKILL at random moments under load, again and again on the same directory.
+
+use std::time::{Duration, Instant};
+
+use crate::run::Run;
+use crate::support::Launch;
+
+/// Kills at least; more with `ROUNDS=`.
+const ROUNDS: usize = 20;
+/// How long clients may take to get some hundred answers on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[test]
+fn nothing_is_lost_or_doubled_by_kills() {
+    let rounds = std::env::var("ROUNDS").map_or(ROUNDS, |text| text.parse().expect("ROUNDS is a number"));
+    let launch = Launch::new();
+    let mut server = launch.start();
+    let mut run = Run::start("nothing_is_lost_or_doubled_by_kills", &server);
+    let mut slowest = Duration::ZERO;
+    for _ in 0..rounds {
+        let calls = run.random.between(20, 500);
+        run.more_calls(calls, PATIENCE);
+        server.kill();
+        run.gate.shut();
+        // Also a server that has only just come up, or not even that, may be killed.
+        if run.random.chance(25) {
+            let after = Duration::from_millis(run.random.below(250));
+            launch.start_and_kill(after);
+        }
+        let start = Instant::now();
+        server = launch.start();
+        slowest = slowest.max(start.elapsed());
+        run.gate.open(server.addr());
+    }
+    run.more_calls(100, PATIENCE);
+    let report = run.finish(&server);
+    println!("{rounds} kills, slowest restart {slowest:?}");
+    report.check();
+    report.covers(&[
+        ("enqueue ok", 300),
+        ("batched enqueue ok", 300),
+        ("enqueue unknown", 3),
+        ("enqueue repeated", 3),
+        ("unique key held", 5),
+        ("grant fetched", 300),
+        ("grant streamed", 100),
+        ("grant adopted", 1),
+        ("grant of a retry", 20),
+        ("ack ok", 300),
+        ("fail ok", 30),
+        ("release ok", 10),
+        ("heartbeat ok", 10),
+        ("settle unknown", 3),
+        ("settle repeated", 3),
+        ("cancel ok", 5),
+        ("clone ok", 5),
+        ("pause or resume ok", 5),
+        ("read ok", 5),
+    ]);
+}

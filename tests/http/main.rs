@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The contract, driven from outside on the built binary: every endpoint, good and bad input alike.
+//!
+//! Most tests share one server and keep to queues of their own; those that stop, restart or count everything
+//! have a server to themselves. Nothing here knows the inside of jobbie: paths, fields and codes are those
+//! of the API's documentation.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_bodies;
+mod bad_fields;
+mod bad_wire;
+mod batches;
+mod enqueue;
+mod events;
+mod fetch;
+mod fixture;
+mod jobs;
+mod leases;
+mod messagepack;
+mod node;
+mod payloads;
+mod queues;
+mod retries;
+mod settle;
+mod stopping;
+mod stream;
+mod unique;
