@@ -6,6 +6,8 @@ mod client;
 mod config;
 mod serve;
 
+use clap::Parser;
+
 fn main() -> std::process::ExitCode {
-    cli::main()
+    cli::run(cli::Cli::parse())
 }

@@ -3,7 +3,6 @@
 //! in reverse.
 
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -11,13 +10,15 @@ use jobbie_actors::supervise::{ChildSpec, task};
 use jobbie_actors::{Node, Ports, Settings};
 use jobbie_enterprise::Wiring;
 use jobbie_store::{Durability, Options};
-use jobbie_web::{Seams, WebConfig};
+use jobbie_web::{Limits, Seams, WebConfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
 
+/// Libraries say when something is wrong, not what they do.
+const FILTER: &str = "info,openraft=warn,fjall=warn,lsm_tree=warn,actix_server=warn";
 /// What stops after HTTP (actors, Raft, the log) gets this much longer.
 const REST: Duration = Duration::from_secs(1);
 
@@ -27,6 +28,11 @@ const REST: Duration = Duration::from_secs(1);
 /// If it cannot be started.
 pub fn run(config: Config) -> Result<ExitCode> {
     log_to_stderr(&config);
+    let mut wiring = Wiring::default();
+    jobbie_enterprise::install(&mut wiring);
+    let Wiring { extensions, seams } = wiring;
+    let web = web_config(&config);
+    jobbie_web::check(&web, &seams)?;
     let store = Options { durability: config.durability, ..Options::new(&config.data_dir) };
     let node = Node::open(&Settings { store, retention: config.retention })
         .with_context(|| format!("the data directory {} cannot be opened", config.data_dir.display()))?;
@@ -36,16 +42,13 @@ pub fn run(config: Config) -> Result<ExitCode> {
         );
     }
     let ports = node.ports().clone();
-    let mut wiring = Wiring::default();
-    jobbie_enterprise::install(&mut wiring);
-    let Wiring { children, seams } = wiring;
     let (listening, bound) = watch::channel(None);
-    let http = http(&config, ports.clone(), seams, listening);
+    let http = http(web, ports.clone(), seams, listening);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let tree = node.start(children, http)?;
+        let tree = node.start(&extensions, http)?;
         let told = async {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -77,26 +80,31 @@ pub fn run(config: Config) -> Result<ExitCode> {
     })
 }
 
+/// The settings of the HTTP server.
+fn web_config(config: &Config) -> WebConfig {
+    WebConfig {
+        bind: vec![config.bind],
+        base_path: config.base_path.clone(),
+        limits: Limits { payload: config.max_payload, ..Limits::default() },
+        workers: config.http_workers,
+        shutdown_grace: config.shutdown_grace,
+        insecure_no_auth: config.insecure_no_auth,
+        debug: config.debug_routes,
+        ..WebConfig::default()
+    }
+}
+
 /// The HTTP server as a child of the tree.
 fn http(
-    config: &Config,
+    web: WebConfig,
     ports: Ports,
     seams: Seams,
     listening: watch::Sender<Option<std::net::SocketAddr>>,
 ) -> ChildSpec {
-    let web = WebConfig {
-        bind: config.bind,
-        base_path: config.base_path.clone(),
-        max_payload: config.max_payload,
-        workers: config.http_workers,
-        shutdown_grace: config.shutdown_grace,
-        debug: config.debug_routes,
-        ..WebConfig::default()
-    };
-    let seams = Arc::new(Mutex::new(seams));
+    let grace = web.shutdown_grace;
     task("http", move |start| {
-        let (web, ports, listening) = (web.clone(), ports.clone(), listening.clone());
-        let seams = seams.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (web, ports) = (web.clone(), ports.clone());
+        let (seams, listening) = (seams.clone(), listening.clone());
         async move {
             let (server, addresses) = jobbie_web::bind(web, ports, seams)?;
             listening.send_replace(addresses.first().copied());
@@ -110,11 +118,11 @@ fn http(
         }
     })
     .family("http")
-    .stop_timeout(config.shutdown_grace + REST)
+    .stop_timeout(grace + REST)
 }
 
 fn log_to_stderr(config: &Config) {
-    let filter = EnvFilter::try_from_env("JOBBIE_LOG").unwrap_or_else(|_| EnvFilter::new("info,openraft=warn"));
+    let filter = EnvFilter::try_from_env("JOBBIE_LOG").unwrap_or_else(|_| EnvFilter::new(FILTER));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if config.json_logs { log.json().init() } else { log.init() }
 }

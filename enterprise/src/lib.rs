@@ -7,21 +7,21 @@
 //!
 //! There is no feature yet, so [`install`] changes nothing.
 
-use jobbie_actors::supervise::ChildSpec;
+use jobbie_actors::seams::Extension;
 use jobbie_web::seams::Seams;
 
 /// The places that features plug into, filled with the open defaults before [`install`] sees them.
 #[derive(Default)]
 pub struct Wiring {
-    /// Children of the supervisor `optional`: one that gives up closes its feature and nothing else.
-    pub children: Vec<ChildSpec>,
+    /// What brings children for the supervisor `optional`: one that gives up closes its feature and nothing else.
+    pub extensions: Vec<Box<dyn Extension>>,
     /// The hooks of the HTTP server.
     pub seams: Seams,
 }
 
 /// Plugs in every feature of this crate.
 pub fn install(wiring: &mut Wiring) {
-    let Wiring { children: _, seams: _ } = wiring;
+    let Wiring { extensions: _, seams: _ } = wiring;
 }
 
 #[cfg(test)]
@@ -32,7 +32,7 @@ mod tests {
     fn without_features_the_open_defaults_stay() {
         let mut wiring = Wiring::default();
         install(&mut wiring);
-        assert!(wiring.children.is_empty());
+        assert!(wiring.extensions.is_empty());
         assert!(wiring.seams.extensions.is_empty());
         assert!(wiring.seams.authorizer.is_open());
     }

@@ -121,7 +121,7 @@ impl Command {
             What::Concurrency { queue, limit, .. } => {
                 let mut body = Body::default();
                 // `null` is "no limit".
-                body.set("limit", &limit)?;
+                body.set("concurrency", &limit)?;
                 let done = limit
                     .map_or("has no concurrency limit".to_owned(), |n| format!("runs at most {n} at once"));
                 act(context, &queue, "concurrency", &body, &done).await
@@ -210,8 +210,8 @@ mod tests {
                 "POST /queues/q/pause {}",
                 "POST /queues/q/clear {}",
                 "DELETE /queues/q?confirm=true ",
-                r#"POST /queues/q/concurrency {"limit":4}"#,
-                r#"POST /queues/q/concurrency {"limit":null}"#,
+                r#"POST /queues/q/concurrency {"concurrency":4}"#,
+                r#"POST /queues/q/concurrency {"concurrency":null}"#,
                 r#"POST /queues/q/throttle {"count":5,"period":"1000ms"}"#,
                 "DELETE /queues/q/throttle ",
             ]

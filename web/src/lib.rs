@@ -30,5 +30,5 @@ pub mod wire;
 
 pub use config::WebConfig;
 pub use seams::Seams;
-pub use server::bind;
+pub use server::{bind, check};
 pub use wire::Limits;

@@ -30,6 +30,15 @@ const CLOSE_TIME: Duration = Duration::from_secs(3);
 /// Connections that wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: u32 = 4_096;
 
+/// Checks what [`bind`] would refuse whatever the machine: so that it can be said before anything is opened.
+///
+/// # Errors
+/// If the base path is not plain, or the server would be open to everybody.
+pub fn check(config: &WebConfig, seams: &Seams) -> io::Result<()> {
+    config.base()?;
+    guard(config, seams).map(drop)
+}
+
 /// Binds the sockets and builds the server; it answers once the returned future is polled. Also returns the
 /// addresses it listens on, which differ from those asked for where the port was 0.
 ///

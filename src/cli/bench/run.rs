@@ -285,6 +285,10 @@ impl Bench<'_> {
             .await?;
         let name = if is_batch { format!("bare HTTP, batches of {batch}") } else { "bare HTTP".to_owned() };
         let row = Row::new(name, connections, run, None);
+        // A bare server that does not know this shape is nothing to compare with.
+        if row.errors > 0 {
+            return Ok(None);
+        }
         let rate = row.requests_per_second();
         self.bare_rates.insert((connections, is_batch), rate);
         self.push(row)?;
