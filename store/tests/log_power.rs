@@ -189,6 +189,27 @@ fn opening_may_be_cut_short_as_well() {
 }
 
 #[test]
+fn a_second_crash_while_a_torn_end_is_zeroed_is_no_corruption() {
+    let disk = SimDisk::default();
+    let open = |disk: &SimDisk| {
+        Log::<Record>::open_on(Arc::new(disk.clone()), Path::new(DIR), options(Durability::Fsync), None)
+    };
+    let log = open(&disk).unwrap();
+    wait(|done| log.append(vec![entry(1, 1, 10)], done)).unwrap();
+    disk.set_fuel(0, 200);
+    wait(|done| log.append(vec![entry(1, 2, 10), entry(1, 3, 200)], done)).unwrap_err();
+    for fuel in 0..12 {
+        for cut in 0..=256 {
+            let second = disk.after_kill();
+            second.set_fuel(fuel, cut);
+            drop(open(&second));
+            let log = open(&second.after_kill()).unwrap_or_else(|e| panic!("fuel {fuel}, cut {cut}: {e}"));
+            assert!(all(&log).starts_with(&[entry(1, 1, 10)]), "fuel {fuel}, cut {cut}");
+        }
+    }
+}
+
+#[test]
 fn relaxed_mode_syncs_votes_before_it_calls_back() {
     let disk = SimDisk::default();
     let log =

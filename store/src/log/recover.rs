@@ -18,7 +18,7 @@ use bytes::Bytes;
 use super::LogError;
 use super::disk::Disk;
 use super::index::{Index, Sampler};
-use super::record::{Header, Kind};
+use super::record::{HEADER, Header, Kind};
 use super::segment::{Head, Segment, UNFINISHED, parse_name};
 use super::summary::Summary;
 use super::torn::{self, Verdict};
@@ -36,15 +36,21 @@ pub(crate) struct Recovered {
 /// Reads the log in `dir`; `None` if there is none yet.
 pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Option<Recovered>, LogError> {
     let mut found = Vec::new();
+    let mut unfinished = false;
     for name in disk.list(dir).map_err(|e| LogError::io(dir, e))? {
         let path = dir.join(&name);
         if name.ends_with(UNFINISHED) {
             disk.remove(&path).map_err(|e| LogError::io(&path, e))?;
+            unfinished = true;
         } else if let Some((seq, base)) = parse_name(&name) {
             found.push((seq, base, path));
         } else if name.ends_with(".log") {
             return Err(LogError::corrupt(&path, 0, "the name is not one of a segment"));
         }
+    }
+    if unfinished {
+        // Or a name that is used again could, after another crash, mean the old file.
+        disk.sync_dir(dir).map_err(|e| LogError::io(dir, e))?;
     }
     found.sort();
     let Some((first_seq, _, first_path)) = found.first().cloned() else { return Ok(None) };
@@ -102,6 +108,11 @@ impl Recovery<'_> {
         if last {
             let end = at as usize;
             file.write_all_at(&bytes[synced as usize..end], synced).map_err(io)?;
+            // First the byte that no header lacks: from then on the place is known to be torn, however little
+            // of the rest a second crash lets happen.
+            if end + HEADER <= torn {
+                file.write_all_at(&[0], (end + HEADER - 1) as u64).map_err(io)?;
+            }
             for start in (end..torn).step_by(BLOCK) {
                 let zeros = vec![0; BLOCK.min(torn - start)];
                 file.write_all_at(&zeros, start as u64).map_err(io)?;
