@@ -4,6 +4,8 @@
 //! Everything is read from the files, so a failure names a file and what is wrong in it. A check collects all it
 //! finds before it fails.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "tidy/crates.rs"]
 mod crates;
 #[path = "tidy/dependencies.rs"]

@@ -101,10 +101,11 @@ fn some_crates_are_used_by_one_crate_only() {
             }
         }
     }
-    // Not even by the name in a path or a string.
+    // Its name may stand in a string, as in a filter for log lines, but not in code.
     for file in rust().filter(|file| !file.path.starts_with("store/") && !file.path.starts_with("tests/tidy"))
     {
-        let named = file.code().filter(|(_, line)| has_word(line, "fjall"));
+        let outside_strings = |line: &str| line.split('"').step_by(2).any(|part| has_word(part, "fjall"));
+        let named = file.code().filter(|(_, line)| outside_strings(line));
         found.extend(named.map(|(at, _)| format!("{}:{at} names fjall", file.path)));
     }
     nothing(&found);
@@ -145,30 +146,25 @@ fn the_doors_use_only_ports_seams_and_messages() {
 
 /// The paths that a use tree begins with: `a::b` of `a::b;`, `a::{b}` and `d` of `{a::{b}, d};`.
 fn paths(tree: &str) -> Vec<String> {
-    let (mut depth, mut path, mut found) = (0, String::new(), Vec::new());
-    let group = tree.starts_with('{');
-    for c in tree.chars() {
+    let Some(group) = tree.strip_prefix('{') else {
+        let end = tree.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | ':')));
+        return vec![tree[..end.unwrap_or(tree.len())].to_owned()];
+    };
+    let (mut depth, mut found) = (0, vec![String::new()]);
+    for c in group.chars() {
         match c {
+            '}' if depth == 0 => break,
+            ',' if depth == 0 => {
+                found.push(String::new());
+                continue;
+            }
             '{' => depth += 1,
             '}' => depth -= 1,
             _ => {}
         }
-        let of_the_path = c.is_alphanumeric() || matches!(c, '_' | ':' | ' ' | '\n' | '{' | '}' | ',' | '*');
-        if !group && !(c.is_alphanumeric() || matches!(c, '_' | ':')) || group && depth == 0 || !of_the_path {
-            break;
-        }
-        match c {
-            ',' if group && depth == 1 => found.push(std::mem::take(&mut path)),
-            '{' if depth == 1 && group => {}
-            _ => path.push(c),
-        }
+        found.last_mut().expect("there is always a last one").push(c);
     }
-    found.push(path);
-    found.retain_mut(|path| {
-        *path = path.trim().to_owned();
-        !path.is_empty()
-    });
-    found
+    found.iter().map(|path| path.trim().to_owned()).filter(|path| !path.is_empty()).collect()
 }
 
 #[test]
