@@ -83,7 +83,7 @@ pub enum BodyFailures {
 #[derive(IntoResponses)]
 #[response(status = 404, description = "`NOT_FOUND`: there is no such thing in the caller's namespace")]
 #[allow(dead_code)]
-pub struct NotFound(#[to_schema] ErrorBody);
+pub struct NotFound(ErrorBody);
 
 /// The state of things does not allow the call.
 #[derive(IntoResponses)]
@@ -92,7 +92,7 @@ pub struct NotFound(#[to_schema] ErrorBody);
     description = "`CONFLICT`: it is in the wrong state, or the key was used for something else; `LEASE_LOST`: the lease is not the caller's any more; `QUEUE_DRAINING`: the queue accepts nothing new"
 )]
 #[allow(dead_code)]
-pub struct Refused(#[to_schema] ErrorBody);
+pub struct Refused(ErrorBody);
 
 /// Too many streams are open.
 #[derive(IntoResponses)]
@@ -101,4 +101,4 @@ pub struct Refused(#[to_schema] ErrorBody);
     description = "`OVERLOADED`: too many streams are open; try again after `Retry-After`"
 )]
 #[allow(dead_code)]
-pub struct TooMany(#[to_schema] ErrorBody);
+pub struct TooMany(ErrorBody);

@@ -111,7 +111,10 @@ async fn dispatch(web: Arc<Web>, row: Arc<Row>, request: HttpRequest, payload: w
     });
     finish(&web, &mut response, &id);
     let (status, took) = (response.status(), began.elapsed());
-    web.ports.metrics().http(row.path, status.as_u16(), took);
+    // How long a long poll took says how long there was nothing to do.
+    if row.answers == Answers::Now {
+        web.ports.metrics().http(row.path, status.as_u16(), took);
+    }
     report(&row, status, took, &id);
     response
 }

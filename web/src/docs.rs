@@ -8,6 +8,9 @@ use actix_web::HttpResponse;
 use actix_web::http::header::CACHE_CONTROL;
 use bytes::Bytes;
 use utoipa::OpenApi;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::path::PathItem;
+use utoipa::openapi::schema::{Schema, SchemaType, Type};
 use utoipa::openapi::server::Server;
 use utoipa_swagger_ui::{Config, Url};
 
@@ -61,11 +64,36 @@ impl Docs {
     pub fn new(base: &str) -> Self {
         let mut description = Description::openapi();
         env!("CARGO_PKG_VERSION").clone_into(&mut description.info.version);
+        description.paths.paths.values_mut().for_each(without_null);
         description.servers = Some(vec![Server::new(if base.is_empty() { "/" } else { base })]);
         let json = serde_json::to_vec_pretty(&description).unwrap_or_default();
         let url = format!("{base}/api/v1/openapi.json");
         let ui = Config::new([Url::from(url)]).use_base_layout().display_operation_id(false);
         Self { json: json.into(), ui: Arc::new(ui) }
+    }
+}
+
+/// A parameter is there or not; unlike a field it cannot be `null`, which utoipa does not know.
+fn without_null(item: &mut PathItem) {
+    let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
+    let parameters =
+        operations.into_iter().flatten().filter_map(|operation| operation.parameters.as_mut()).flatten();
+    for schema in parameters.filter_map(|parameter| parameter.schema.as_mut()) {
+        let other = match schema {
+            RefOr::T(Schema::Object(object)) => {
+                if let SchemaType::Array(types) = &mut object.schema_type {
+                    types.retain(|kind| *kind != Type::Null);
+                }
+                None
+            }
+            RefOr::T(Schema::OneOf(all)) => {
+                all.items.iter().find(|item| !matches!(item, RefOr::T(Schema::Object(o)) if o.schema_type == SchemaType::Type(Type::Null))).cloned()
+            }
+            _ => None,
+        };
+        if let Some(other) = other {
+            *schema = other;
+        }
     }
 }
 
@@ -185,6 +213,20 @@ mod tests {
         assert!(found.len() > 50);
         for reference in found {
             assert!(api.pointer(reference.trim_start_matches('#')).is_some(), "{reference} leads nowhere");
+        }
+    }
+
+    #[test]
+    fn no_parameter_can_be_null() {
+        let api = description();
+        for (path, item) in api["paths"].as_object().unwrap() {
+            for operation in item.as_object().unwrap().values() {
+                let parameters = operation["parameters"].as_array();
+                assert!(
+                    parameters.into_iter().flatten().all(|p| !p.to_string().contains("\"null\"")),
+                    "{path}"
+                );
+            }
         }
     }
 
