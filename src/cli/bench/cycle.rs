@@ -122,7 +122,7 @@ pub async fn streams(
             let deadline = gate.deadline().into();
             let mut end = all_done.subscribe();
             let (mut ack, mut body, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
-            loop {
+            while gate.is_open() {
                 let event = tokio::select! {
                     event = timeout_at(deadline, stream.next()) => event,
                     _ = end.wait_for(|is_over| *is_over) => break,

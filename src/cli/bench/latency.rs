@@ -50,22 +50,29 @@ pub async fn run(
 ) -> Result<Measured> {
     let base = Instant::now();
     let mut worker = Worker::open(target, waiting, queue).await?;
-    let producer = tokio::spawn(produce(target.clone(), rate, gate.clone(), queue.to_owned(), payload, base));
+    let mut producer =
+        tokio::spawn(produce(target.clone(), rate, gate.clone(), queue.to_owned(), payload, base));
     let mut line = Line::open(target).await?;
-    let (mut ack, mut seen) = (Vec::new(), 0_u64);
-    let mut producer = Some(producer);
-    let mut produced = u64::MAX;
-    while seen < produced {
-        if producer.as_ref().is_some_and(tokio::task::JoinHandle::is_finished)
-            && let Some(done) = producer.take()
-        {
-            let made = done.await??;
-            produced = made.part.jobs;
-            let errors = made.part.errors;
-            (line.part.errors, line.part.first_error) = (errors, made.part.first_error);
-            continue;
-        }
-        let Ok(job) = timeout(STRAGGLER, worker.next()).await else { break };
+    let (mut ack, mut seen, mut produced) = (Vec::new(), 0_u64, None);
+    while produced.is_none_or(|produced| seen < produced) {
+        let job = {
+            // Kept while the producer is looked at: a long poll that is given up half-way would lose its job.
+            let mut next = std::pin::pin!(worker.next());
+            loop {
+                tokio::select! {
+                    job = timeout(STRAGGLER, next.as_mut()) => break job.ok(),
+                    made = &mut producer, if produced.is_none() => {
+                        let made = made??;
+                        (line.part.errors, line.part.first_error) = (made.part.errors, made.part.first_error);
+                        produced = Some(made.part.jobs);
+                        if seen >= made.part.jobs {
+                            break None;
+                        }
+                    }
+                }
+            }
+        };
+        let Some(job) = job else { break };
         let job = job?;
         let stamped: Stamped<'_> = serde_json::from_str(&job)?;
         let stamp: Stamp = serde_json::from_str(stamped.payload.get())?;
@@ -75,8 +82,11 @@ pub async fn run(
         target.write(&mut ack, &["/ack/", &stamped.job_id], body.as_bytes());
         worker.ack(&ack).await?;
     }
-    if produced != u64::MAX && seen < produced {
-        line.part.error(format!("{} jobs did not arrive", produced - seen));
+    producer.abort();
+    if let Some(missing) =
+        produced.map(|produced| produced.saturating_sub(seen)).filter(|missing| *missing > 0)
+    {
+        line.part.error(format!("{missing} jobs did not arrive"));
     }
     line.part.jobs = seen;
     Ok(Measured { part: line.part, took: base.elapsed() })
