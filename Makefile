@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 IMAGE ?= jobbie
-# What `make run` and `make bench` pass on, as in `make run ARGS='server --durability relaxed'`.
+# What `make run` and `make bench` pass on: `make run ARGS='server --durability relaxed'`, `make bench ARGS=enqueue`.
 ARGS ?=
 
 # Runs one stage: says its name, and how long it took if it went well.
@@ -60,8 +60,8 @@ fix: ## Format, and apply what clippy can
 run: ## Run a server (release build)
 	$(CARGO) run --release --locked -- $(if $(ARGS),$(ARGS),server)
 
-bench: ## Measure a running server, `make run` in another terminal (release build)
-	$(CARGO) run --release --locked -- bench $(ARGS)
+bench: ## Measure a server that is started for it (release build)
+	$(CARGO) run --release --locked -- bench --spawn $(ARGS)
 
 docker: ## Build the image
 	docker build -t $(IMAGE) .
