@@ -199,7 +199,7 @@ pub fn open(
     };
     let states = StateDirs::open(dir.join("state"), memory)?;
     let snapshots = SnapshotDir::open(&dir.join("snapshot"))?;
-    let recovered = recover::recover(&states, &snapshots, log.stats().purged_index)?;
+    let recovered = recover::recover(&states, &snapshots, &log.stats())?;
     let live = Live::new(recovered.keyspaces, &recovered.tables);
     let shared = Arc::new(Shared::new(live, &recovered.tables, snapshots, log.clone(), lock));
     let reader = Reader::new(shared.clone());

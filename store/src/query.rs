@@ -19,7 +19,7 @@ use jobbie_broker::{Job, JobNo, Json, LeaseToken, Name, Queue, StateKind, Timest
 use crate::keyspaces::Fault;
 use crate::snapshot::SnapshotDir;
 use crate::state_machine::{Live, Shared};
-use crate::tables::View;
+use crate::tables::{Row, View};
 
 /// A job with its bodies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +142,16 @@ impl Reader {
     #[must_use]
     pub fn snapshots(&self) -> &SnapshotDir {
         &self.shared.snapshots
+    }
+
+    /// Every row of a consistent view, in order: table, key bytes, row bytes. For checks and comparisons: all
+    /// of it is in memory at once.
+    ///
+    /// # Errors
+    /// If the machine fails.
+    pub fn rows(&self) -> Result<Vec<Row>, Fault> {
+        let (view, _live) = self.view();
+        view.rows().collect()
     }
 
     /// Runs the broker's invariants over a consistent view.

@@ -36,7 +36,7 @@ pub use hot::TouchedQueues;
 use overlay::Overlay;
 use ready::Within;
 pub(crate) use rows::{bounds, pair, read_key};
-pub use view::View;
+pub use view::{Row, View};
 
 /// Keys in a window. 4,096 are read in 0.7 ms and take 32 KiB per busy priority of a queue (measured).
 pub const WINDOW: usize = 4096;

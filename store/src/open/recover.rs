@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use super::states::StateDirs;
 use super::{OpenError, Recovery, StateFound};
 use crate::keyspaces::{Fault, Keyspaces, Mark};
+use crate::log::LogStats;
 use crate::snapshot::{SnapshotDir, SnapshotFile};
 use crate::tables::FjallTables;
 
@@ -25,12 +26,13 @@ pub(super) struct Recovered {
     pub(super) report: Recovery,
 }
 
-/// Finds or builds the state. `purged` is the last index that is not in the log any more.
+/// Finds or builds the state that goes with a log.
 pub(super) fn recover(
     states: &StateDirs,
     snapshots: &SnapshotDir,
-    purged: Option<u64>,
+    log: &LogStats,
 ) -> Result<Recovered, OpenError> {
+    let purged = log.purged_index;
     let (snapshot, damage) = newest(snapshots)?;
     let mut found = StateFound::New;
     if let Some(number) = states.current()?.filter(|number| states.exists(*number)) {
@@ -56,7 +58,7 @@ pub(super) fn recover(
                 found = StateFound::Rebuilt { reason, aside: Some(aside) };
             }
         }
-    } else if purged.is_some() || snapshot.is_some() {
+    } else if log.last_index.is_some() || snapshot.is_some() {
         found = StateFound::Rebuilt { reason: "there is no state".to_owned(), aside: None };
     }
     build(states, snapshots, (snapshot, damage), purged, found)

@@ -21,6 +21,8 @@ pub(crate) struct Reader<R> {
     input: R,
     path: PathBuf,
     offset: u64,
+    /// Where the part begins that is being read: what is said of a damage.
+    part: u64,
     check: u32,
     mark: Mark,
     rows: u64,
@@ -39,6 +41,7 @@ impl<R: Read> Reader<R> {
             input,
             path,
             offset: 0,
+            part: 0,
             check: 0,
             mark: Mark::default(),
             rows: 0,
@@ -47,23 +50,23 @@ impl<R: Read> Reader<R> {
         };
         let start = reader.take::<START_LEN>("the beginning")?;
         if start[..MAGIC.len()] != MAGIC {
-            return Err(reader.damaged(0, "this is no snapshot of jobbie"));
+            return Err(reader.damaged("this is no snapshot of jobbie"));
         }
         let version = u32_at(&start, MAGIC.len());
         if version != VERSION {
             return Err(Fault::SnapshotFormat { path: reader.path, found: version, known: VERSION });
         }
-        let at = reader.offset;
+        reader.part = reader.offset;
         let head = reader.take::<HEADER_LEN>("the header")?;
         let len = u32_at(&head, 0) as usize;
         if len > MAX_HEADER {
-            return Err(reader.damaged(at, &format!("the header claims {len} bytes")));
+            return Err(reader.damaged(&format!("the header claims {len} bytes")));
         }
         let header = reader.take_vec(len, "the header")?;
         if crc32c::crc32c_append(crc32c::crc32c(&head[..4]), &header) != u32_at(&head, 4) {
-            return Err(reader.damaged(at, "the header's checksum is wrong"));
+            return Err(reader.damaged("the header's checksum is wrong"));
         }
-        reader.mark = codec::decode(&header).map_err(|e| reader.damaged(at, &format!("the header: {e}")))?;
+        reader.mark = codec::decode(&header).map_err(|e| reader.damaged(&format!("the header: {e}")))?;
         Ok(reader)
     }
 
@@ -77,43 +80,37 @@ impl<R: Read> Reader<R> {
         &mut self,
         each: &mut dyn FnMut(Row<'_>) -> Result<(), Fault>,
     ) -> Result<bool, Fault> {
-        let (at, check) = (self.offset, self.check);
+        let check = self.check;
+        self.part = self.offset;
         let [kind] = self.take::<1>("a block or the footer")?;
         match kind {
-            FOOTER => self.footer(at, check).map(|()| false),
+            FOOTER => self.footer(check).map(|()| false),
             BLOCK => {
-                let rows = self.fill(at)?;
-                self.each_row(at, rows, each)?;
+                let rows = self.fill()?;
+                self.each_row(rows, each)?;
                 self.rows += u64::from(rows);
                 self.blocks += 1;
                 Ok(true)
             }
-            other => {
-                Err(self.damaged(at, &format!("neither a block nor the footer begins with {other:#04x}")))
-            }
+            other => Err(self.damaged(&format!("neither a block nor the footer begins with {other:#04x}"))),
         }
     }
 
-    fn fill(&mut self, at: u64) -> Result<u32, Fault> {
+    fn fill(&mut self) -> Result<u32, Fault> {
         let mut head = [BLOCK; BLOCK_HEAD_LEN];
         head[1..].copy_from_slice(&self.take::<{ BLOCK_HEAD_LEN - 1 }>("a block")?);
         let len = u32_at(&head, 1) as usize;
         if len > MAX_BLOCK {
-            return Err(self.damaged(at, &format!("a block claims {len} bytes")));
+            return Err(self.damaged(&format!("a block claims {len} bytes")));
         }
         self.block = self.take_vec(len, "a block")?;
         if crc32c::crc32c_append(crc32c::crc32c(&head[..9]), &self.block) != u32_at(&head, 9) {
-            return Err(self.damaged(at, "a block's checksum is wrong"));
+            return Err(self.damaged("a block's checksum is wrong"));
         }
         Ok(u32_at(&head, 5))
     }
 
-    fn each_row(
-        &self,
-        at: u64,
-        rows: u32,
-        each: &mut dyn FnMut(Row<'_>) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    fn each_row(&self, rows: u32, each: &mut dyn FnMut(Row<'_>) -> Result<(), Fault>) -> Result<(), Fault> {
         let mut rest = self.block.as_slice();
         for _ in 0..rows {
             let parts = rest.split_at_checked(ROW_HEAD_LEN).and_then(|(head, tail)| {
@@ -123,27 +120,27 @@ impl<R: Read> Reader<R> {
                 Some((Space::from_number(head[0])?, key, row, tail))
             });
             let Some((space, key, row, tail)) = parts else {
-                return Err(self.damaged(at, "a block's rows do not fit it, or are of an unknown table"));
+                return Err(self.damaged("a block's rows do not fit it, or are of an unknown table"));
             };
             each((space, key, row))?;
             rest = tail;
         }
-        if rest.is_empty() { Ok(()) } else { Err(self.damaged(at, "a block holds more than its rows")) }
+        if rest.is_empty() { Ok(()) } else { Err(self.damaged("a block holds more than its rows")) }
     }
 
-    fn footer(&mut self, at: u64, check: u32) -> Result<(), Fault> {
+    fn footer(&mut self, check: u32) -> Result<(), Fault> {
         let rest = self.take::<{ FOOTER_LEN - 1 }>("the footer")?;
         let check = crc32c::crc32c_append(crc32c::crc32c_append(check, &[FOOTER]), &rest[..16]);
         if u32_at(&rest, 16) != check {
-            return Err(self.damaged(at, "the checksum of the whole file is wrong"));
+            return Err(self.damaged("the checksum of the whole file is wrong"));
         }
         if (u64_at(&rest, 0), u64_at(&rest, 8)) != (self.rows, self.blocks) {
-            return Err(self.damaged(at, "the footer counts other rows than there are"));
+            return Err(self.damaged("the footer counts other rows than there are"));
         }
         let mut more = [0];
         match self.input.read(&mut more) {
             Ok(0) => Ok(()),
-            Ok(_) => Err(self.damaged(self.offset, "there is something behind the footer")),
+            Ok(_) => Err(self.damaged("there is something behind the footer")),
             Err(e) => Err(Fault::io("read", &self.path)(e)),
         }
     }
@@ -164,9 +161,7 @@ impl<R: Read> Reader<R> {
 
     fn read(&mut self, bytes: &mut [u8], what: &str) -> Result<(), Fault> {
         self.input.read_exact(bytes).map_err(|e| match e.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                self.damaged(self.offset, &format!("the file ends inside {what}"))
-            }
+            io::ErrorKind::UnexpectedEof => self.damaged(&format!("the file ends inside {what}")),
             _ => Fault::io("read", &self.path)(e),
         })?;
         self.offset += bytes.len() as u64;
@@ -174,7 +169,7 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    fn damaged(&self, offset: u64, reason: &str) -> Fault {
-        Fault::Snapshot { path: self.path.clone(), offset, reason: reason.to_owned() }
+    fn damaged(&self, reason: &str) -> Fault {
+        Fault::Snapshot { path: self.path.clone(), offset: self.part, reason: reason.to_owned() }
     }
 }

@@ -7,6 +7,9 @@ use jobbie_broker::tables::{Key, Pair, Space, Table, Tables};
 use super::rows;
 use crate::keyspaces::{Fault, Keyspaces};
 
+/// A row as bytes: table, key, row.
+pub type Row = (Space, Vec<u8>, Vec<u8>);
+
 /// A consistent view of the committed state. Writing through it is a fault.
 pub struct View {
     keyspaces: Keyspaces,
@@ -31,7 +34,7 @@ impl View {
     }
 
     /// Every row there is, in order: table, key bytes, row bytes.
-    pub fn rows(&self) -> impl Iterator<Item = Result<(Space, Vec<u8>, Vec<u8>), Fault>> {
+    pub fn rows(&self) -> impl Iterator<Item = Result<Row, Fault>> {
         Space::ALL.into_iter().flat_map(|space| {
             let (start, end) = rows::bounds(space, &[], None);
             self.snapshot.range(self.keyspaces.of(space), start..end).map(move |guard| {
