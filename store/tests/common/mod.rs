@@ -2,8 +2,10 @@
 //! Random life for the broker: steps that name jobs by what earlier replies told.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
+use jobbie_broker::apply::apply_proposal;
 use jobbie_broker::backoff::RetryPolicy;
 use jobbie_broker::command::*;
 use jobbie_broker::job::{Due, JobSpec};
@@ -15,8 +17,18 @@ use jobbie_broker::{
     Command, Event, JobNo, JobRef, Json, LeaseToken, Millis, Name, Proposal, Reply, Submission, Timestamp,
 };
 use jobbie_store::keyspaces::{Keyspaces, Memory};
+use jobbie_store::raft::{Entry, LogId};
 use jobbie_store::tables::{FjallTables, View};
+use jobbie_store::{
+    AppliedEntry, ApplySink, Durability, OpenError, Opened, Options, Reader, Request, StateMachine,
+};
+use openraft::entry::{EntryPayload, RaftEntry};
+use openraft::impls::leader_id_std::LeaderId;
+use openraft::storage::RaftStateMachine;
+use openraft::vote::RaftLeaderIdExt;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 /// Little memory: memtables of 1 MiB.
 pub const SMALL: Memory = Memory { write_buffer_bytes: 8 << 20, block_cache_bytes: 1 << 20 };
@@ -251,4 +263,81 @@ impl World {
             },
         }
     }
+}
+
+/// A sink that keeps everything it is told.
+#[derive(Default)]
+pub struct Told(pub Mutex<Vec<AppliedEntry>>);
+
+impl ApplySink for Told {
+    fn applied(&self, entries: Vec<AppliedEntry>) {
+        self.0.lock().unwrap().extend(entries);
+    }
+}
+
+/// Opens a data directory with little memory and small segments.
+pub fn open(dir: &Path) -> Result<(Opened, Arc<Told>), OpenError> {
+    let told = Arc::new(Told::default());
+    let options = Options {
+        segment_bytes: 64 << 10,
+        log_cache_bytes: 1 << 20,
+        write_buffer_bytes: SMALL.write_buffer_bytes,
+        block_cache_bytes: SMALL.block_cache_bytes,
+        durability: Durability::Relaxed,
+        ..Options::new(dir)
+    };
+    Ok((jobbie_store::open(&options, told.clone(), None)?, told))
+}
+
+pub fn log_id(term: u64, index: u64) -> LogId {
+    LogId::new(LeaderId::new_committed(term, 0), index)
+}
+
+/// The entry of a proposal.
+pub fn entry(index: u64, proposal: Proposal) -> Entry {
+    let mut entry = Entry::new_blank(log_id(1, index));
+    entry.payload = EntryPayload::Normal(Request::new(proposal));
+    entry
+}
+
+/// Has a state machine apply entries, as openraft would.
+pub async fn apply(machine: &mut StateMachine, entries: Vec<Entry>) -> std::io::Result<()> {
+    machine.apply(futures_util::stream::iter(entries.into_iter().map(|entry| Ok((entry, None))))).await
+}
+
+/// A log of random life, and the tables it leads to: in memory.
+pub fn life(entries: u64, seed: u64) -> (Vec<Entry>, MemTables) {
+    let mut runner = TestRunner::new_with_rng(
+        ProptestConfig::default(),
+        TestRng::from_seed(
+            RngAlgorithm::ChaCha,
+            &std::array::from_fn::<u8, 32, _>(|i| seed.to_le_bytes()[i % 8]),
+        ),
+    );
+    let steps = prop::collection::vec(step(), 1..6);
+    let (mut world, mut memory, mut log) = (World::new(), MemTables::new(), Vec::new());
+    for _ in 0..entries {
+        let proposal = world.proposal(&steps.new_tree(&mut runner).unwrap().current());
+        for outcome in apply_proposal(&mut memory, world.index, &proposal).unwrap() {
+            world.learn(&[outcome.reply], &outcome.events);
+        }
+        log.push(entry(world.index, proposal));
+    }
+    (log, memory)
+}
+
+/// The rows that a reader sees.
+pub fn rows(reader: &Reader) -> Rows {
+    reader.rows().unwrap()
+}
+
+/// Every file below a directory with its length.
+pub fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
 }
