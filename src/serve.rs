@@ -2,6 +2,7 @@
 //! The wiring: open the store, start the tree, install the enterprise features, serve HTTP; and stop it all
 //! in reverse.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::Config;
 
 /// Libraries say when something is wrong, not what they do.
-const FILTER: &str = "info,openraft=warn,fjall=warn,lsm_tree=warn,actix_server=warn";
+const FILTER: &str = "info,openraft=error,fjall=warn,lsm_tree=warn,actix_server=warn";
 /// What stops after HTTP (actors, Raft, the log) gets this much longer.
 const REST: Duration = Duration::from_secs(1);
 
@@ -123,6 +124,10 @@ fn http(
 
 fn log_to_stderr(config: &Config) {
     let filter = EnvFilter::try_from_env("JOBBIE_LOG").unwrap_or_else(|_| EnvFilter::new(FILTER));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours);
     if config.json_logs { log.json().init() } else { log.init() }
 }

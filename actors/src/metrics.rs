@@ -94,8 +94,16 @@ impl Default for Metrics {
         Self {
             known_queues: Mutex::default(),
             jobs: metric!("jobs", "Jobs by queue and state", Family::default()),
-            enqueued: metric!("enqueued", "Jobs accepted", Family::new_with_constructor(Counter::default as _)),
-            completed: metric!("completed", "Jobs acknowledged", Family::new_with_constructor(Counter::default as _)),
+            enqueued: metric!(
+                "enqueued",
+                "Jobs accepted",
+                Family::new_with_constructor(Counter::default as _)
+            ),
+            completed: metric!(
+                "completed",
+                "Jobs acknowledged",
+                Family::new_with_constructor(Counter::default as _)
+            ),
             failed: metric!(
                 "failed",
                 "Attempts that failed, timed out or crashed",
@@ -133,7 +141,11 @@ impl Default for Metrics {
                 Gauge::default()
             ),
             mailbox: metric!("actor_mailbox_depth", "Messages waiting for an actor", Family::default()),
-            restarts: metric!("actor_restarts_total", "Restarts of an actor since the process started", Family::default()),
+            restarts: metric!(
+                "actor_restarts_total",
+                "Restarts of an actor since the process started",
+                Family::default()
+            ),
             registry,
         }
     }

@@ -16,10 +16,10 @@ pub use jobbie_store::Durability;
 pub use jobbie_store::query::{self, Cursor, JobDetail, JobFilter, NamedQueue, Page, Reader};
 use tokio::sync::watch;
 
+pub use crate::dispatch::Topic;
 pub use crate::dispatch::rates::QueueRates;
 pub use crate::dispatch::ring::{EventId, NumberedEvent};
 pub use crate::dispatch::subscription::{News, Subscription};
-pub use crate::dispatch::Topic;
 pub use crate::metrics::Metrics;
 pub use crate::stream::{JobStream, StreamNews, StreamRequest};
 pub use crate::supervise::NodeView;
@@ -103,8 +103,11 @@ impl Ports {
     /// # Errors
     /// [`PortError::Unknown`] if it may have happened, any other error if it has not.
     pub async fn propose(&self, caller: &Caller, command: impl Into<Command>) -> Result<Decided, PortError> {
-        let submission =
-            Submission { by: caller.by.clone(), namespace: caller.namespace.clone(), command: command.into() };
+        let submission = Submission {
+            by: caller.by.clone(),
+            namespace: caller.namespace.clone(),
+            command: command.into(),
+        };
         self.inner.proposer.propose(submission).await
     }
 

@@ -5,7 +5,10 @@ mod bed;
 
 use std::time::Duration;
 
-use bed::{Bed, HANG, ack, caller, claim, claim_for, enqueue, fetch, in_time, key, lease_of, start, start_in, state_of};
+use bed::{
+    Bed, HANG, ack, caller, claim, claim_for, enqueue, fetch, in_time, key, lease_of, start, start_in,
+    state_of,
+};
 use jobbie_actors::Ports;
 use jobbie_actors::ports::{JobStream, StreamNews, StreamRequest};
 use jobbie_actors::supervise::{NodeView, State};

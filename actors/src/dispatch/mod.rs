@@ -50,10 +50,10 @@ impl Topic {
             Event::Queue(_) => (None, None),
             Event::Job(job) => (
                 Some(Self::Job(job.job.no)),
-                job.worker.as_ref().filter(|worker| !worker.is_empty()).map(|worker| Self::Worker {
-                    namespace: job.namespace.clone(),
-                    worker: worker.clone(),
-                }),
+                job.worker
+                    .as_ref()
+                    .filter(|worker| !worker.is_empty())
+                    .map(|worker| Self::Worker { namespace: job.namespace.clone(), worker: worker.clone() }),
             ),
         };
         [Some(all), Some(queue), job, worker].into_iter().flatten()

@@ -238,7 +238,8 @@ fn rates<'a>(all: impl Iterator<Item = &'a Series>, now: Timestamp) -> QueueRate
         for (_, counts) in series.seconds.iter().filter(|(stamp, _)| whole(*stamp)) {
             last_minute.add(*counts);
         }
-        let moved = |(stamp, counts): &&(u64, Counts)| *stamp + MINUTES > minute && *counts != Counts::default();
+        let moved =
+            |(stamp, counts): &&(u64, Counts)| *stamp + MINUTES > minute && *counts != Counts::default();
         for (stamp, counts) in series.minutes.iter().filter(moved) {
             minutes.entry(*stamp).or_default().add(*counts);
         }

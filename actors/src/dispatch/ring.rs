@@ -112,10 +112,7 @@ impl EventRing {
     pub fn after(&self, id: EventId, limit: usize) -> Slice {
         let ring = self.lock();
         let from = ring.events.partition_point(|event| event.id <= id);
-        Slice {
-            events: ring.events.range(from..).take(limit).cloned().collect(),
-            lost: id < ring.floor,
-        }
+        Slice { events: ring.events.range(from..).take(limit).cloned().collect(), lost: id < ring.floor }
     }
 
     /// Up to where events have been dispatched.

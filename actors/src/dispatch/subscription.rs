@@ -34,7 +34,12 @@ pub struct Subscription {
 
 impl Subscription {
     /// Begins after `from`, or with the next event there is.
-    pub(crate) fn new(port: Port<Subscribe>, ring: Arc<EventRing>, topics: Vec<Topic>, from: Option<EventId>) -> Self {
+    pub(crate) fn new(
+        port: Port<Subscribe>,
+        ring: Arc<EventRing>,
+        topics: Vec<Topic>,
+        from: Option<EventId>,
+    ) -> Self {
         Self { port, topics: topics.into(), last: from.unwrap_or_else(|| ring.last()), live: None }
     }
 

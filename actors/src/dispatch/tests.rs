@@ -8,10 +8,10 @@ use jobbie_broker::{Change, Event, JobId, JobNo, QueueKey, StateKind, Timestamp}
 use jobbie_store::{AppliedEntry, ApplySink};
 use tokio::sync::mpsc;
 
+use super::Topic;
 use super::messages::Subscribed;
 use super::ring::{EventId, EventRing};
 use super::subscription::{News, Subscription};
-use super::Topic;
 use crate::supervise::Port;
 
 pub(crate) fn event(job: u64, worker: Option<&str>) -> Event {
@@ -82,7 +82,9 @@ fn topics_cover_what_they_name_and_nothing_else() {
     let mine = event(5, Some("w1"));
     let queue = QueueKey::new(&"default".into(), &"mail".into());
     let worker = |name: &str| Topic::Worker { namespace: "default".into(), worker: name.into() };
-    for topic in [Topic::All("default".into()), Topic::Queue(queue.clone()), Topic::Job(JobNo(5)), worker("w1")] {
+    for topic in
+        [Topic::All("default".into()), Topic::Queue(queue.clone()), Topic::Job(JobNo(5)), worker("w1")]
+    {
         assert!(topic.covers(&mine), "{topic:?}");
     }
     let other = QueueKey::new(&"other".into(), &"mail".into());

@@ -67,9 +67,9 @@ impl QueueActor {
             Err(Blocked::Deleting | Blocked::Paused | Blocked::Concurrency(_)) => return,
         }
         let taken = u64::from(self.taken.load(Ordering::Acquire));
-        let room = queue.concurrency.map_or(u64::MAX, |limit| {
-            u64::from(limit).saturating_sub(queue.count(StateKind::Active))
-        });
+        let room = queue
+            .concurrency
+            .map_or(u64::MAX, |limit| u64::from(limit).saturating_sub(queue.count(StateKind::Active)));
         let mut jobs = queue.count(StateKind::Pending).min(room).saturating_sub(taken);
         while jobs > 0 {
             let Some(ticket) = self.waiting.pop_front() else { return };
@@ -77,7 +77,8 @@ impl QueueActor {
                 continue;
             }
             let count = u64::from(ticket.count()).min(jobs);
-            let waking = Waking::new(u32::try_from(count).unwrap_or(u32::MAX), &self.taken, self.stir.clone());
+            let waking =
+                Waking::new(u32::try_from(count).unwrap_or(u32::MAX), &self.taken, self.stir.clone());
             if ticket.wake(waking) {
                 jobs -= count;
             }

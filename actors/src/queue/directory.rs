@@ -117,7 +117,6 @@ impl Queues {
         self.doors().insert(key.clone(), door.clone());
         Ok(door)
     }
-
 }
 
 /// How a queue's actor retires.

@@ -100,8 +100,7 @@ async fn start(opened: Opened) -> Result<Raft, String> {
     };
     let config = Arc::new(config.validate().map_err(|e| e.to_string())?);
     let id = opened.node_id;
-    let raft =
-        Raft::new(id, config, NoPeers, opened.log, opened.machine).await.map_err(|e| e.to_string())?;
+    let raft = Raft::new(id, config, NoPeers, opened.log, opened.machine).await.map_err(|e| e.to_string())?;
     if raft.is_initialized().await.map_err(|e| e.to_string())? {
         // The only voter need not wait for an election timeout.
         raft.trigger().elect(false).await.map_err(|e| e.to_string())?;

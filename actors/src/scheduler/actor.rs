@@ -77,7 +77,8 @@ impl Handler<Beat> for Scheduler {
                 return Heard::Late;
             }
             self.parts.alarm.no_later_than(now.after(third(item.length)));
-            let news = HeardLease { token: item.token, length: item.length, heard_at: now, progress: item.progress };
+            let news =
+                HeardLease { token: item.token, length: item.length, heard_at: now, progress: item.progress };
             match book.heard.get_mut(&item.job).filter(|(old, _)| old.token == news.token) {
                 // The first unsaved sign of life decides when they are saved.
                 Some((old, _)) => {

@@ -24,7 +24,8 @@ pub(super) async fn rounds(mut parts: SchedulerParts, beats: Beats) {
     let mut watched_term = None;
     let mut expire_at = Timestamp(0);
     loop {
-        let Ok(leadership) = parts.leadership.wait_for(|leadership| leadership.leads).await.map(|l| *l) else {
+        let Ok(leadership) = parts.leadership.wait_for(|leadership| leadership.leads).await.map(|l| *l)
+        else {
             return;
         };
         let result = match watched_term == Some(leadership.term) {
@@ -56,7 +57,11 @@ pub(super) async fn rounds(mut parts: SchedulerParts, beats: Beats) {
 }
 
 /// One round; answers when to look next. From `expire_at` on it also looks for jobs past their retention.
-async fn round(parts: &SchedulerParts, beats: &Beats, expire_at: &mut Timestamp) -> Result<Timestamp, PortError> {
+async fn round(
+    parts: &SchedulerParts,
+    beats: &Beats,
+    expire_at: &mut Timestamp,
+) -> Result<Timestamp, PortError> {
     promote(parts).await?;
     leases(parts, beats).await?;
     let expire = *expire_at <= parts.clock.now();
@@ -66,7 +71,8 @@ async fn round(parts: &SchedulerParts, beats: &Beats, expire_at: &mut Timestamp)
     }
     forget(parts).await?;
     parts.rates.forget_idle(parts.clock.now());
-    let (timer, lease) = read(&parts.reader, |reader| Ok((reader.first_due()?, reader.first_lease_due()?))).await?;
+    let (timer, lease) =
+        read(&parts.reader, |reader| Ok((reader.first_due()?, reader.first_lease_due()?))).await?;
     let idle = parts.clock.now().after(IDLE);
     // A lease that goes on by `TermStarted` or by what was heard stays due by its row; it is looked at again
     // after a second, the shortest lease there is.
@@ -88,7 +94,8 @@ async fn leases(parts: &SchedulerParts, beats: &Beats) -> Result<(), PortError> 
     loop {
         let now = parts.clock.now();
         let from = after.take();
-        let page: Vec<DueLease> = read(&parts.reader, move |reader| reader.leases_due(now, from, LIMIT as usize)).await?;
+        let page: Vec<DueLease> =
+            read(&parts.reader, move |reader| reader.leases_due(now, from, LIMIT as usize)).await?;
         let due: Vec<(JobNo, LeaseToken)> =
             page.iter().filter(|lease| lease.ends_at <= now).map(|lease| (lease.job, lease.token)).collect();
         let ending = beats.close(&due, now);
@@ -156,7 +163,11 @@ async fn forget(parts: &SchedulerParts) -> Result<(), PortError> {
     Ok(())
 }
 
-async fn upkeep(parts: &SchedulerParts, queue: Option<&QueueKey>, command: Command) -> Result<Swept, PortError> {
+async fn upkeep(
+    parts: &SchedulerParts,
+    queue: Option<&QueueKey>,
+    command: Command,
+) -> Result<Swept, PortError> {
     let Caller { by, namespace } = Caller::broker();
     let namespace = queue.map_or(namespace, |key| key.namespace.clone());
     parts.proposer.propose(Submission { by, namespace, command }).await?.expect_swept()

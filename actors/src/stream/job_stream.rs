@@ -60,7 +60,11 @@ enum Turn {
 }
 
 impl JobStream {
-    pub(crate) async fn open(ports: Ports, caller: Caller, request: StreamRequest) -> Result<Self, PortError> {
+    pub(crate) async fn open(
+        ports: Ports,
+        caller: Caller,
+        request: StreamRequest,
+    ) -> Result<Self, PortError> {
         let named = !request.worker.is_empty();
         // A worker without a name gets one for the length of this stream: its events are found by it.
         let request = StreamRequest {
@@ -71,8 +75,7 @@ impl JobStream {
         };
         let topic = Topic::Worker { namespace: caller.namespace.clone(), worker: request.worker.clone() };
         let subscription = ports.subscribe(vec![topic], None);
-        let registration =
-            named.then(|| ports.inner().streams.enter(&caller.namespace, &request.worker));
+        let registration = named.then(|| ports.inner().streams.enter(&caller.namespace, &request.worker));
         let now = Instant::now();
         let mut stream = Self {
             stopping: ports.stopping(),
@@ -201,7 +204,11 @@ impl JobStream {
             Ok(Decided { index, reply: Reply::Fetched(jobs) }) => {
                 for leased in jobs {
                     if self.out.add(&leased) {
-                        self.ready.push_back(StreamNews::Job { index, leased: Box::new(leased), adopted: false });
+                        self.ready.push_back(StreamNews::Job {
+                            index,
+                            leased: Box::new(leased),
+                            adopted: false,
+                        });
                     }
                 }
             }

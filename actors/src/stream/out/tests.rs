@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What events mean for the jobs that are out.
 
+use jobbie_broker::command::{Enqueue, Fetch};
 use jobbie_broker::event::JobEvent;
 use jobbie_broker::job::JobSpec;
-use jobbie_broker::command::{Enqueue, Fetch};
 use jobbie_broker::reply::LeasedJob;
 use jobbie_broker::state::Reason;
 use jobbie_broker::tables::mem::MemTables;
@@ -24,7 +24,8 @@ fn leased(count: u32) -> Vec<LeasedJob> {
         stream_concurrency: Some(1),
         request: None,
     };
-    let submit = |command: Command| Submission { by: "anonymous".into(), namespace: "default".into(), command };
+    let submit =
+        |command: Command| Submission { by: "anonymous".into(), namespace: "default".into(), command };
     let proposal = Proposal {
         at: Timestamp(1000),
         seed: 7,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the rules cost, in tables in memory: under 10 µs of CPU per enqueue, fetch and ack.
-//! `cargo test --release -p jobbie-broker --test speed -- --ignored --nocapture`
+//! `cargo run --release -p jobbie-broker --example speed`
 
 #![allow(clippy::unwrap_used)]
 
@@ -75,9 +75,7 @@ fn acks(outcomes: &[Outcome], per_command: usize) -> Vec<Command> {
     items.chunks(per_command).map(|items| Ack { items: items.to_vec() }.into()).collect()
 }
 
-#[test]
-#[ignore = "a measurement, not a check"]
-fn speed() {
+fn main() {
     let n = 100_000;
     let mut bench = Bench { tables: MemTables::new(), index: 0 };
     for (what, commands, per_command) in
