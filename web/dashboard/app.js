@@ -8,6 +8,8 @@ const API = new URL("../api/v1/", document.baseURI);
 const POLL_MS = 5000;
 /** Failures of the stream after which the page asks by itself. */
 const PATIENCE = 3;
+/** Silence after which it does too: a proxy may hold the stream back. */
+const SILENCE_MS = 4000;
 
 const byId = (id) => document.getElementById(id);
 const rows = new Map();
@@ -19,7 +21,7 @@ const whole = new Intl.NumberFormat("en");
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 
 const count = (n) => (n < 100000 ? whole.format(n) : compact.format(n));
-const rate = (n) => (n === 0 ? "0" : n < 10 ? n.toFixed(1) : count(Math.round(n)));
+const rate = (n) => (n === 0 ? "0" : n < 0.05 ? "<0.1" : n < 10 ? n.toFixed(1) : count(Math.round(n)));
 
 function span(ms) {
   if (ms === null || ms === undefined) return "–";
@@ -81,8 +83,8 @@ function makeRow(name) {
   th.append(label, flag);
   tr.append(th);
   const cells = {};
-  for (const key of ["pending", "active", "oldest"]) cells[key] = cell(tr, "number");
-  for (const key of ["scheduled", "retrying"]) cells[key] = cell(tr, "number wide");
+  for (const key of ["pending", "active"]) cells[key] = cell(tr, "number");
+  for (const key of ["oldest", "scheduled", "retrying"]) cells[key] = cell(tr, "number wide");
   cells.dead = cell(tr, "number");
   for (const key of ["completed", "in", "out", "wait"]) cells[key] = cell(tr, "number wide");
   const act = document.createElement("button");
@@ -106,6 +108,7 @@ function fill(row, q) {
   const oldest = age(q.oldest_pending_at);
   mark(cells.oldest, span(oldest), "late", oldest !== null && oldest > 60000);
   mark(cells.dead, count(q.counts.dead), "dead", q.counts.dead > 0);
+  cells.dead.classList.toggle("zero", q.counts.dead === 0);
   mark(cells.completed, count(q.totals.completed), "zero", q.totals.completed === 0);
   mark(cells.in, rate(q.rates.enqueued_per_s), "zero", q.rates.enqueued_per_s === 0);
   mark(cells.out, rate(q.rates.completed_per_s), "zero", q.rates.completed_per_s === 0);
@@ -228,7 +231,7 @@ function sortBy(header) {
 
 // ── where it comes from ────────────────────────────────────────────────────────────────────────────────
 
-const live = { source: null, failures: 0, timer: null };
+const live = { source: null, failures: 0, timer: null, silence: null };
 
 function say(state, text) {
   const chip = byId("live");
@@ -251,11 +254,20 @@ function stopPolling() {
   live.timer = null;
 }
 
+function startPolling() {
+  if (live.timer) return;
+  live.timer = setInterval(poll, POLL_MS);
+  poll();
+}
+
 function connect() {
   live.source?.close();
+  clearTimeout(live.silence);
+  live.silence = setTimeout(startPolling, SILENCE_MS);
   live.source = new EventSource(new URL("events?topics=stats", API));
   live.source.addEventListener("open", () => {
     live.failures = 0;
+    clearTimeout(live.silence);
     stopPolling();
     say("live", "Live");
   });
@@ -266,10 +278,7 @@ function connect() {
     say("connecting", "Reconnecting");
     // A stream that was refused is closed for good; try again later as after a lost connection.
     if (live.source.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
-    if (live.failures >= PATIENCE && !live.timer) {
-      live.timer = setInterval(poll, POLL_MS);
-      poll();
-    }
+    if (live.failures >= PATIENCE) startPolling();
   });
 }
 
@@ -300,6 +309,7 @@ byId("filter").addEventListener("input", (event) => {
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) {
     live.source?.close();
+    clearTimeout(live.silence);
     stopPolling();
   } else {
     connect();

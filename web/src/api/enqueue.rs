@@ -31,7 +31,6 @@ fn request_key(call: &Call, route: Route) -> Result<Option<RequestKey>, Problem>
         (status = 201, description = "Enqueued", body = EnqueueReply),
         (status = 200, description = "The unique key is held: this is the job that holds it", body = EnqueueReply),
         BodyFailures, Refused,
-        (status = 507, description = "`STORAGE_FULL`: the disk is full; ack and fail still pass", body = crate::error::ErrorBody),
     ),
 )]
 pub async fn one(call: Call) -> Answer {
@@ -56,7 +55,6 @@ pub async fn one(call: Call) -> Answer {
     responses(
         (status = 201, description = "Enqueued", body = BatchReply),
         BodyFailures, Refused,
-        (status = 507, description = "`STORAGE_FULL`: the disk is full; ack and fail still pass", body = crate::error::ErrorBody),
     ),
 )]
 pub async fn batch(call: Call) -> Answer {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::limits::{MAX_BATCH, MAX_TAG_NAME, MAX_TAG_VALUE, MAX_TAGS, MAX_UNIQUE_KEY};
+use super::list::word;
 use super::schema;
 use super::{Entries, Limits, List, Obj, Opaque, Place, Span, Text, When, name};
 use crate::error::Problem;
@@ -154,7 +155,7 @@ impl<'de> Deserialize<'de> for Priority {
 }
 
 /// The shape of the delays between attempts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = Backoff)]
 pub enum BackoffName {
@@ -166,6 +167,20 @@ pub enum BackoffName {
     Linear,
     /// The delay doubles each time.
     Exponential,
+}
+
+impl<'de> Deserialize<'de> for BackoffName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        word(
+            deserializer,
+            &[
+                ("none", Self::None),
+                ("fixed", Self::Fixed),
+                ("linear", Self::Linear),
+                ("exponential", Self::Exponential),
+            ],
+        )
+    }
 }
 
 impl From<BackoffName> for Backoff {

@@ -2,10 +2,11 @@
 //! `POST /fail/{job_id}` and `POST /fail/batch`.
 
 use jobbie_broker::command::FailItem;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::lease::{Claim, RawItems, job_of};
+use super::list::word;
 use super::schema;
 use super::{Limits, Opaque, Place, Span, Text};
 use crate::error::Problem;
@@ -52,13 +53,19 @@ pub struct FailBody<'a> {
 }
 
 /// What kind of failure it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailKind {
     /// An ordinary failure.
     Error,
     /// The other side asked to slow down.
     RateLimited,
+}
+
+impl<'de> Deserialize<'de> for FailKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        word(deserializer, &[("error", Self::Error), ("rate_limited", Self::RateLimited)])
+    }
 }
 
 /// Attempts that failed; each item stands alone.

@@ -7,11 +7,12 @@ use jobbie_broker::command::Fetch;
 use jobbie_broker::reply::LeasedJob;
 use jobbie_broker::request::{RequestKey, Route};
 use jobbie_broker::{Json, Millis, Name, Timestamp, id, lease};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::job::Tags;
 use super::limits::{MAX_FETCH, MAX_NAME, MAX_QUEUES};
+use super::list::word;
 use super::schema;
 use super::{Entries, Limits, List, Place, Span, Stamp, Text, Verbatim, name};
 use crate::error::Problem;
@@ -66,7 +67,7 @@ pub struct FetchBody<'a> {
 }
 
 /// In which order the queues of a fetch are asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// As given: a later queue is asked only if the earlier ones have nothing.
@@ -76,6 +77,15 @@ pub enum Strategy {
     RoundRobin,
     /// Drawn at random, a queue of weight 3 three times as often in front as one of weight 1.
     Weighted,
+}
+
+impl<'de> Deserialize<'de> for Strategy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        word(
+            deserializer,
+            &[("strict", Self::Strict), ("round_robin", Self::RoundRobin), ("weighted", Self::Weighted)],
+        )
+    }
 }
 
 impl FetchBody<'_> {

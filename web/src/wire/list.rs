@@ -140,6 +140,29 @@ impl<'de: 'a, 'a, V: Deserialize<'de>, const MAX: usize> Deserialize<'de> for En
     }
 }
 
+/// Reads one of a few words. A derived enum would be refused as broken JSON when it is not a string at all.
+///
+/// # Errors
+/// Naming the words.
+pub fn word<'de, D: Deserializer<'de>, T: Copy>(
+    deserializer: D,
+    words: &'static [(&'static str, T)],
+) -> Result<T, D::Error> {
+    struct Seen<T: 'static>(&'static [(&'static str, T)]);
+    impl<T: Copy> Visitor<'_> for Seen<T> {
+        type Value = T;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let words: Vec<&str> = self.0.iter().map(|(word, _)| *word).collect();
+            write!(f, "one of {}", words.join(", "))
+        }
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+            let found = self.0.iter().find(|(word, _)| *word == text);
+            found.map(|(_, value)| *value).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+        }
+    }
+    deserializer.deserialize_str(Seen(words))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,6 +174,17 @@ mod tests {
         let escaped: Text<'_> = serde_json::from_str(r#""a\nb""#).unwrap();
         assert_eq!(&*escaped, "a\nb");
         assert!(serde_json::from_str::<Text<'_>>("5").is_err());
+    }
+
+    #[test]
+    fn a_word_is_one_of_a_few() {
+        let read =
+            |json: &str| word(&mut serde_json::Deserializer::from_str(json), &[("on", true), ("off", false)]);
+        assert!(read(r#""on""#).unwrap() && !read(r#""off""#).unwrap());
+        for bad in [r#""On""#, "1", "null", "{}", "[]", "true"] {
+            let error = read(bad).unwrap_err();
+            assert!(error.is_data() && error.to_string().contains("one of on, off"), "{bad}: {error}");
+        }
     }
 
     #[test]

@@ -86,6 +86,7 @@ fn a_bad_value_names_its_field() {
         (r#""max_retries":-1"#, "max_retries"),
         (r#""max_retries":"3""#, "max_retries"),
         (r#""retry_backoff":"quadratic""#, "retry_backoff"),
+        (r#""retry_backoff":1"#, "retry_backoff"),
         (r#""retry_base_delay":"5""#, "retry_base_delay"),
         (r#""retry_jitter":1.1"#, "retry_jitter"),
         (r#""retry_jitter":-0.1"#, "retry_jitter"),
