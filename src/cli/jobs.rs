@@ -52,11 +52,6 @@ enum What {
         /// The job.
         id: String,
     },
-    /// Say why a job is not running.
-    Explain {
-        /// The job.
-        id: String,
-    },
     #[command(flatten)]
     Act(act::Act),
 }
@@ -68,7 +63,6 @@ impl Command {
             What::Get { id } => show::get(context, &id).await,
             What::Wait { id, timeout } => wait::until_done(context, &id, timeout.map(Span::duration)).await,
             What::Timeline { id } => show::timeline(context, &id).await,
-            What::Explain { id } => show::explain(context, &id).await,
             What::Act(act) => act.run(context).await,
         }
     }

@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn addresses_are_read() {
         assert_eq!(parsed("http://127.0.0.1:8080"), ("127.0.0.1".into(), 8080, String::new()));
-        assert_eq!(parsed("jobs.internal:9000/"), ("jobs.internal".into(), 9000, String::new()));
+        assert_eq!(parsed("jobs.example:9000/"), ("jobs.example".into(), 9000, String::new()));
         assert_eq!(parsed("http://jobs/x/y/"), ("jobs".into(), 80, "/x/y".into()));
         assert_eq!(parsed("http://[::1]:8080"), ("::1".into(), 8080, String::new()));
         assert_eq!(Base::parse("http://[::1]:8080/a").unwrap().url(), "http://[::1]:8080/a");

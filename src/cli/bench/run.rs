@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::super::Context;
 use super::super::exit::Exit;
@@ -43,8 +44,18 @@ struct Bench<'a> {
     rows: Vec<Row>,
 }
 
-/// Measures everything that was asked for.
+/// Measures everything that was asked for. Everything that was started ends with it, whatever happens.
 pub async fn run(command: Command, context: &Context) -> Result<Exit> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        done = start_and_measure(&command, context) => done,
+        _ = term.recv() => Ok(Exit::Failed),
+        _ = int.recv() => Ok(Exit::Failed),
+    }
+}
+
+async fn start_and_measure(command: &Command, context: &Context) -> Result<Exit> {
     let dir = command.dir.clone().unwrap_or_else(std::env::temp_dir);
     let server = match command.spawn {
         true => Some(Spawned::server(&dir).await?),
@@ -56,11 +67,7 @@ pub async fn run(command: Command, context: &Context) -> Result<Exit> {
             Spawned::bare().await.context("cannot start the bare HTTP server (--no-bare does without)")?,
         ),
     };
-    let measured = tokio::select! {
-        measured = measure(&command, context, server.as_ref(), bare.as_ref()) => measured,
-        // Everything that was started is stopped on the way out.
-        _ = tokio::signal::ctrl_c() => Ok(Exit::Failed),
-    };
+    let measured = measure(command, context, server.as_ref(), bare.as_ref()).await;
     if let Some(bare) = bare {
         bare.stop(false).await?;
     }

@@ -121,9 +121,20 @@ impl Spawned {
                 self.child.kill().await?;
             }
         }
-        if let Some(dir) = self.dir.filter(|_| !keep) {
+        let dir = self.dir.take().filter(|_| !keep);
+        if let Some(dir) = dir {
             std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
         }
         Ok(())
+    }
+}
+
+/// A benchmark that is interrupted leaves neither a process nor a directory.
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        let _ = self.child.start_kill();
+        if let Some(dir) = self.dir.take() {
+            let _ = std::fs::remove_dir_all(dir);
+        }
     }
 }

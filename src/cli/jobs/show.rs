@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `jobs get`, `timeline`, `explain`: one job, read.
+//! `jobs get`, `timeline`: one job, read.
 
 use anyhow::Result;
 use serde_json::Value;
@@ -49,10 +49,6 @@ pub async fn get(context: &Context, id: &str) -> Result<Exit> {
 
 pub async fn timeline(context: &Context, id: &str) -> Result<Exit> {
     lines(context, &format!("/jobs/{}/timeline", segment(id)), &["events", "timeline"], &["at", "type"]).await
-}
-
-pub async fn explain(context: &Context, id: &str) -> Result<Exit> {
-    lines(context, &format!("/jobs/{}/explain", segment(id)), &["reasons"], &["code", "reason"]).await
 }
 
 /// A list of objects, one line each: the fields in `first`, then the others as `key=value`.

@@ -81,8 +81,7 @@ pub async fn run(worker: &Worker, job: Leased) -> Result<Ran> {
     let verdict = verdict::of(&finished, limit, worker.tempfail_delay);
     let settled = settle::settle(worker, &entry, &job.job_id, &job.lease_token, &verdict).await?;
     let _ = std::fs::remove_file(&file);
-    let is_cancelled = finished.ended == Ended::Stopped(Stop::Cancelled);
-    tell(worker, &job, &verdict, &settled, is_cancelled, started.elapsed());
+    tell(worker, &job, &verdict, &settled, finished.ended, started.elapsed());
     Ok(Ran::Over)
 }
 
@@ -102,16 +101,14 @@ async fn could_not_start(worker: &Worker, job: &Leased, error: &io::Error) -> Re
     Ok(if is_ours { Ran::CannotRun(why) } else { Ran::Over })
 }
 
-fn tell(
-    worker: &Worker,
-    job: &Leased,
-    verdict: &Verdict,
-    settled: &Settled,
-    is_cancelled: bool,
-    took: Duration,
-) {
+fn tell(worker: &Worker, job: &Leased, verdict: &Verdict, settled: &Settled, ended: Ended, took: Duration) {
     let tally = &worker.tally;
     let (outcome, remark) = match (settled, verdict) {
+        // The server keeps the time too, and was first: the attempt has failed, in the same way.
+        (Settled::Lost, Verdict::Fail { error, .. }) if ended == Ended::TimedOut => {
+            tally.count(&tally.failed);
+            ("failed", error.clone())
+        }
         (Settled::Lost, _) | (_, Verdict::Nothing) => {
             tally.count(&tally.other);
             ("lost", "the lease is gone, another worker may have the job".to_owned())
@@ -130,7 +127,11 @@ fn tell(
         }
         (Settled::Known, Verdict::Fail { error, .. }) => {
             tally.count(&tally.failed);
-            if is_cancelled { ("cancelled", String::new()) } else { ("failed", error.clone()) }
+            if ended == Ended::Stopped(Stop::Cancelled) {
+                ("cancelled", String::new())
+            } else {
+                ("failed", error.clone())
+            }
         }
         (Settled::Known, Verdict::Release { .. }) => {
             tally.count(&tally.other);

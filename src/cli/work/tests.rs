@@ -95,6 +95,18 @@ async fn a_job_that_takes_too_long_is_stopped_with_its_children() {
 }
 
 #[tokio::test]
+async fn a_timeout_that_the_server_saw_first_is_a_failure_too() {
+    let fake = broker(vec![job("j", json!({"timeout_ms": 50}))], |asked| {
+        asked
+            .path
+            .contains("/fail/")
+            .then(|| Reply::Json(409, r#"{"error":"the lease is gone","code":"LEASE_LOST"}"#.into()))
+    })
+    .await;
+    assert_eq!(drain(&fake, &["--", "sleep", "1000"]).await.unwrap(), Exit::Failed);
+}
+
+#[tokio::test]
 async fn cancel_and_lost_leases_come_with_the_heartbeat() {
     let fake = broker(vec![job("c", json!({})), job("l", json!({}))], |asked| {
         let beats = json!({"jobs": {"c": {"status": "cancel"}, "l": {"status": "lost"}}});
