@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A whole node on a real disk, without HTTP: claims, waiting, streams, and children that are killed.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod bed;
 
 use std::time::Duration;

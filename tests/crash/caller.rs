@@ -34,18 +34,18 @@ pub struct Caller {
     pub history: History,
     /// Its randomness.
     pub random: Random,
+    /// True if it asks again when it got no answer.
+    pub repeats: bool,
     client: Option<Client>,
     addr: Option<SocketAddr>,
     generation: u64,
-    /// Calls in a row for which nobody was there, to notice a server that ended without being killed.
-    refused: u32,
 }
 
 impl Caller {
     /// A client that has met no server yet.
     pub fn new(gate: &Arc<Gate>, epoch: Instant, random: Random) -> Self {
         let history = History::new(epoch);
-        Self { gate: gate.clone(), history, random, client: None, addr: None, generation: 0, refused: 0 }
+        Self { gate: gate.clone(), history, random, repeats: true, client: None, addr: None, generation: 0 }
     }
 
     /// Makes sure that there is a server to talk to; `None` if this client should end.
@@ -71,15 +71,15 @@ impl Caller {
         let answer = client.send(&request.within(PATIENCE));
         self.gate.answered();
         match answer {
-            Ok(response) => {
-                self.refused = 0;
-                sort(response)
-            }
+            Ok(response) => sort(response),
             Err(SendError::Refused(_)) => {
                 self.lost();
                 Called::Nothing
             }
-            Err(SendError::Unknown(_)) => {
+            Err(SendError::Unknown(error)) => {
+                if std::env::var_os("VERBOSE").is_some() {
+                    eprintln!("no answer: {error} ({:?})", error.kind());
+                }
                 self.lost();
                 Called::Unknown
             }
@@ -95,6 +95,7 @@ impl Caller {
             self.ready()?;
             let start = self.history.now();
             match self.call(request.clone()) {
+                Called::Unknown if !self.repeats => return Some((Called::Unknown, start, again)),
                 Called::Unknown => again = true,
                 Called::Nothing => {}
                 known => return Some((known, start, again)),
@@ -106,7 +107,12 @@ impl Caller {
 fn sort(response: Response) -> Called {
     match response.status() {
         ..400 => Called::Done(response),
-        503 if response.code() == "OUTCOME_UNKNOWN" => Called::Unknown,
+        503 if response.code() == "OUTCOME_UNKNOWN" => {
+            if std::env::var_os("VERBOSE").is_some() {
+                eprintln!("{}", response.text());
+            }
+            Called::Unknown
+        }
         429 | 503 => Called::Nothing,
         400..500 => Called::Refused(response.code()),
         status => panic!("status {status}: {}", response.text()),

@@ -104,7 +104,12 @@ impl Gate {
         });
     }
 
-    /// A job was done.
+    /// A job is finished.
+    pub fn ended(&self) {
+        self.change(|state| state.backlog -= 1);
+    }
+
+    /// A job was acked.
     pub fn done(&self, id: &str) {
         self.change(|state| {
             state.backlog -= 1;

@@ -36,6 +36,7 @@ impl Story {
             immediate: true,
             unique: unique.map(Into::into),
             chosen: None,
+            place: 0,
         };
         let accepted = Accepted { id: format!("j{number}"), existing: false, repeated: false };
         self.op(What::Enqueue(item, Outcome::Ok(accepted, index)))

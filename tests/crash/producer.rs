@@ -162,7 +162,7 @@ fn cancel(caller: &mut Caller, start: u64, pick: u64) {
     let called = caller.call(Request::json("POST", &format!("/jobs/{id}/cancel"), &json!({})));
     let outcome = called.outcome(|job| job["status"].as_str().expect("a status").to_owned());
     if outcome.ok().is_some_and(|(status, _)| status == "cancelled") {
-        caller.gate.done(&id);
+        caller.gate.ended();
     }
     caller.history.note(start, What::Cancel { outcome });
 }

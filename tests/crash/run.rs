@@ -42,13 +42,23 @@ pub struct Report {
 impl Run {
     /// Starts two producers, three kinds of workers and one that interferes.
     pub fn start(name: &str, server: &Server) -> Self {
+        Self::start_with(name, server, true)
+    }
+
+    /// The same, with clients that do not ask again when they got no answer.
+    pub fn start_without_repeats(name: &str, server: &Server) -> Self {
+        Self::start_with(name, server, false)
+    }
+
+    fn start_with(name: &str, server: &Server, repeats: bool) -> Self {
         let seed = Random::seed();
         println!("{name}: SEED={seed}");
         let (gate, epoch) = (Arc::new(Gate::default()), Instant::now());
         let mut random = Random::new(seed);
         let mut threads = Vec::new();
         let mut spawn = |client: fn(Caller, u64) -> Caller, number: u64| {
-            let caller = Caller::new(&gate, epoch, random.fork(number));
+            let mut caller = Caller::new(&gate, epoch, random.fork(number));
+            caller.repeats = repeats;
             threads.push(std::thread::spawn(move || client(caller, number)));
         };
         spawn(producer::produce, 1);

@@ -170,7 +170,7 @@ pub fn settle(caller: &mut Caller, verb: Verb, grant: &Grant) {
     let mut start = caller.history.now();
     let mut called = caller.call(request.clone());
     let mut again = false;
-    if matches!(called, Called::Unknown) && caller.random.chance(75) {
+    if matches!(called, Called::Unknown) && caller.repeats && caller.random.chance(75) {
         note(caller, start, verb, grant, false, Outcome::Unknown);
         let Some((later, began, _)) = caller.until_known(&request) else { return };
         (called, start, again) = (later, began, true);
@@ -208,7 +208,7 @@ pub fn settle_all(caller: &mut Caller, verb: Verb, grants: &[Grant]) {
     let start = caller.history.now();
     let mut called = caller.call(request.clone());
     let (mut start, mut again) = (start, false);
-    if matches!(called, Called::Unknown) {
+    if matches!(called, Called::Unknown) && caller.repeats {
         for grant in grants {
             note(caller, start, verb, grant, false, Outcome::Unknown);
         }
