@@ -125,9 +125,7 @@ fn http(
 fn log_to_stderr(config: &Config) {
     let filter = EnvFilter::try_from_env("JOBBIE_LOG").unwrap_or_else(|_| EnvFilter::new(FILTER));
     let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colours);
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     if config.json_logs { log.json().init() } else { log.init() }
 }
