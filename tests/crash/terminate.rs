@@ -48,11 +48,20 @@ fn done_without_answer(report: &Report) -> Vec<String> {
             last_grant.insert(&grant.job, &grant.token);
         }
     }
+    // A stream that comes back delivers its leases once more, and they are acked with the same token.
+    let acked: BTreeSet<&str> = report
+        .ops
+        .iter()
+        .filter_map(|op| match &op.what {
+            What::Settle { verb: Verb::Ack, job, outcome: Outcome::Ok(..), .. } => Some(job.as_str()),
+            _ => None,
+        })
+        .collect();
     let done = report.ops.iter().filter_map(|op| match &op.what {
         What::Enqueue(item, Outcome::Unknown) => keys.contains(&item.key).then(|| format!("enqueue {:?}", item.key)),
         // An ack that did nothing is followed by another delivery, because the run ends when all is done.
         What::Settle { verb: Verb::Ack, job, token, outcome: Outcome::Unknown, .. } => {
-            let last = last_grant.get(job.as_str()) == Some(&token.as_str());
+            let last = !acked.contains(job.as_str()) && last_grant.get(job.as_str()) == Some(&token.as_str());
             (last && completed.contains(job.as_str())).then(|| format!("ack {job}"))
         }
         _ => None,
