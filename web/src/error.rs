@@ -13,6 +13,9 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// Bytes of a sentence or a detail: the longest of ours, the list of all types of events, has 500.
+const MAX_TEXT: usize = 1_024;
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident $text:literal $status:literal,)*) => {
         /// The machine-readable code of an error.
@@ -109,7 +112,8 @@ impl Problem {
     /// A problem with a sentence.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: Vec::new(), retry_after: None, index: None }
+        let message = short(message.into());
+        Self { code, message, details: Vec::new(), retry_after: None, index: None }
     }
 
     /// A field that is not as it must be: `message` goes on after the field's name.
@@ -144,6 +148,10 @@ impl Problem {
     /// Adds a detail.
     #[must_use]
     pub fn with(mut self, name: &'static str, detail: Detail) -> Self {
+        let detail = match detail {
+            Detail::Text(text) => Detail::Text(short(text)),
+            other => other,
+        };
         self.details.push((name, detail));
         self
     }
@@ -167,6 +175,15 @@ impl Problem {
     pub const fn body<'a>(&'a self, request_id: &'a str) -> ProblemBody<'a> {
         ProblemBody { problem: self, request_id }
     }
+}
+
+/// Cuts what a caller sent off when a refusal repeats it: a field's name may be as long as a body.
+fn short(mut text: String) -> String {
+    if text.len() > MAX_TEXT {
+        text.truncate(text.floor_char_boundary(MAX_TEXT));
+        text.push('…');
+    }
+    text
 }
 
 /// The body of an error answer.
