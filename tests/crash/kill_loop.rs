@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! SIGKILL at random moments under load, again and again on the same directory.
 
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
+use crate::log_tail::{end_of_data, open, segments};
+use crate::oracle;
 use crate::run::Run;
 use crate::support::Launch;
 
@@ -58,4 +61,29 @@ fn nothing_is_lost_or_doubled_by_kills() {
         ("pause or resume ok", 5),
         ("read ok", 5),
     ]);
+}
+
+/// The whole chain put to the test: a disk that forgets the end of the log must not go unnoticed.
+#[test]
+fn a_log_that_lost_its_end_is_noticed() {
+    let launch = Launch::new();
+    let mut server = launch.start();
+    let run = Run::start("a_log_that_lost_its_end_is_noticed", &server);
+    run.more_calls(500, PATIENCE);
+    server.kill();
+    run.gate.shut();
+    let path = segments(&launch).pop().unwrap();
+    let file = open(&path);
+    let lost = 24 * 1024;
+    file.write_all_at(&vec![0; lost], end_of_data(&file) - lost as u64).unwrap();
+    std::fs::remove_dir_all(launch.data().join("state")).unwrap();
+    server = launch.start();
+    run.gate.open(server.addr());
+    run.more_calls(100, PATIENCE);
+    let report = run.finish(&server);
+    let wrong = oracle::check(&report.ops, &report.listed);
+    assert!(
+        wrong.iter().any(|text| text.starts_with("P1")),
+        "what was acknowledged is gone, and nobody saw: {wrong:#?}"
+    );
 }

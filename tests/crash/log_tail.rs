@@ -11,19 +11,19 @@ use crate::support::server::files;
 use crate::support::{Launch, Random, Server};
 
 /// The segments of a log, oldest first.
-fn segments(launch: &Launch) -> Vec<PathBuf> {
+pub fn segments(launch: &Launch) -> Vec<PathBuf> {
     let mut found = files(&launch.data());
     found.retain(|path| path.extension().is_some_and(|end| end == "log"));
     assert!(!found.is_empty(), "no segments in {:?}", files(&launch.data()));
     found
 }
 
-fn open(path: &PathBuf) -> File {
+pub fn open(path: &PathBuf) -> File {
     OpenOptions::new().read(true).write(true).open(path).unwrap()
 }
 
 /// Where the last byte that is not zero lies, plus one: segments are zero-filled ahead.
-fn end_of_data(file: &File) -> u64 {
+pub fn end_of_data(file: &File) -> u64 {
     let length = file.metadata().unwrap().len();
     let mut bytes = vec![0; usize::try_from(length).unwrap()];
     file.read_exact_at(&mut bytes, 0).unwrap();

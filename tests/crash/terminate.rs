@@ -58,7 +58,9 @@ fn done_without_answer(report: &Report) -> Vec<String> {
         })
         .collect();
     let done = report.ops.iter().filter_map(|op| match &op.what {
-        What::Enqueue(item, Outcome::Unknown) => keys.contains(&item.key).then(|| format!("enqueue {:?}", item.key)),
+        What::Enqueue(item, Outcome::Unknown) => {
+            keys.contains(&item.key).then(|| format!("enqueue {:?}", item.key))
+        }
         // An ack that did nothing is followed by another delivery, because the run ends when all is done.
         What::Settle { verb: Verb::Ack, job, token, outcome: Outcome::Unknown, .. } => {
             let last = !acked.contains(job.as_str()) && last_grant.get(job.as_str()) == Some(&token.as_str());
