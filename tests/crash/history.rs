@@ -23,7 +23,7 @@ impl Key {
             self.producer.wrapping_mul(0x9E37_79B9).wrapping_add(self.number.wrapping_mul(0x85EB_CA6B))
                 % 0xFFFF_FFFF;
         // Some are large enough to be kept apart from their rows.
-        let filler = if self.number % 17 == 0 { "y".repeat(6_000) } else { String::new() };
+        let filler = if self.number.is_multiple_of(17) { "y".repeat(6_000) } else { String::new() };
         serde_json::json!({"p": self.producer, "n": self.number, "h": hash, "f": filler})
     }
 

@@ -10,7 +10,7 @@ use crate::run::Run;
 use crate::support::Launch;
 
 /// Kills at least; more with `ROUNDS=`.
-const ROUNDS: usize = 20;
+const ROUNDS: usize = 30;
 /// How long clients may take to get some hundred answers on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 

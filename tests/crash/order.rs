@@ -13,12 +13,16 @@ struct First<'h> {
     granted: u64,
 }
 
+/// Jobs of one batch in one queue at one priority: producer, index of the enqueue, queue, priority.
+type Batch<'h> = (u64, u64, &'h str, u64);
+/// Place in the batch, index of the grant, id.
+type Placed<'h> = (usize, u64, &'h str);
+
 /// P12: of jobs that were ready from their enqueue on, the first deliveries come in order, and none while
 /// one of higher priority waits.
 pub fn fifo(facts: &mut Facts<'_>) {
     let mut queues: BTreeMap<&str, BTreeMap<u64, Vec<First<'_>>>> = BTreeMap::new();
-    // By producer, index of the batch, queue and priority: place in the batch, index of the grant, id.
-    let mut batches: BTreeMap<(u64, u64, &str, u64), Vec<(usize, u64, &str)>> = BTreeMap::new();
+    let mut batches: BTreeMap<Batch<'_>, Vec<Placed<'_>>> = BTreeMap::new();
     for (item, outcome) in &facts.items {
         let Some((accepted, enqueued)) = outcome.ok() else { continue };
         // Only the token of a first delivery counts from one: an earlier one may have got lost with its answer.

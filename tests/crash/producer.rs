@@ -181,7 +181,7 @@ fn copy(caller: &mut Caller, start: u64, pick: u64) {
 }
 
 fn pause(caller: &mut Caller, start: u64, pick: u64) {
-    let what = if pick % 3 == 0 { "pause" } else { "resume" };
+    let what = if pick.is_multiple_of(3) { "pause" } else { "resume" };
     let called = caller.call(Request::json("POST", &format!("/queues/{PAUSED}/{what}"), &json!({})));
     caller.history.note(start, What::Queue { outcome: called.outcome(|_| ()) });
 }

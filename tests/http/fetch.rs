@@ -183,3 +183,27 @@ fn a_caller_that_hangs_up_takes_nothing_with_it() {
     assert_eq!(server.job(&id)["crashes"], 0);
     news.about("job.started", &id);
 }
+
+#[test]
+fn a_batch_is_at_most_16_mib() {
+    let (server, queue) = (shared(), name("heavy"));
+    let jobs: Vec<Value> = (0..40).map(|_| json!({"queue": queue, "payload": "x".repeat(250_000)})).collect();
+    for _ in 0..2 {
+        server.post("/enqueue/batch", &json!({"jobs": jobs})).expect(201);
+    }
+    let body = json!({"queues": [queue], "count": 1000, "timeout": 0});
+    let answer = server.post("/fetch/batch", &body);
+    let first = answer.expect(200)["jobs"].as_array().unwrap().len();
+    assert!(answer.body.len() <= 17 << 20, "{} bytes", answer.body.len());
+    assert!(first > 60, "as many as fit: {first}");
+    let second = server.post("/fetch/batch", &body).expect(200)["jobs"].as_array().unwrap().len();
+    assert_eq!(first + second, 80, "the rest comes with the next call");
+    // A page of a listing has a bound as well; what it leaves out it names.
+    let page = server.get(&format!("/jobs?queue={queue}&limit=1000"));
+    assert!(page.body.len() <= 9 << 20, "{} bytes", page.body.len());
+    let listed = page.expect(200)["jobs"].clone();
+    let listed = listed.as_array().unwrap();
+    assert_eq!(listed.len(), 80);
+    let omitted = listed.iter().filter(|job| job["omitted"] == json!(["payload"])).count();
+    assert!(omitted > 40 && omitted < 80, "{omitted}");
+}
