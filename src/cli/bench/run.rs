@@ -27,7 +27,10 @@ const FILL_SINGLE: u64 = 20_000;
 const FILL_BATCH: u64 = 100_000;
 /// The most that is filled in, whatever was asked for.
 const FILL_MOST: u64 = 5_000_000;
-/// The bare server is measured for this long per shape: it has nothing that warms up.
+/// What batches, streams and mixed loads are compared with: single requests on this many connections, about
+/// the most that the bare server answers.
+const BARE_CONNECTIONS: usize = 64;
+/// The bare server is measured for this long per row: it has nothing that warms up.
 const BARE: Duration = Duration::from_secs(2);
 /// fdatasyncs before and after the enqueues that they are compared with.
 const SYNCS: usize = 300;
@@ -37,7 +40,7 @@ struct Bench<'a> {
     context: &'a Context,
     target: Arc<Target>,
     bare: Option<Arc<Target>>,
-    bare_rates: BTreeMap<(usize, bool), f64>,
+    bare_rates: BTreeMap<usize, f64>,
     pid: Option<u32>,
     dir: Option<PathBuf>,
     queues: Vec<String>,
@@ -143,40 +146,42 @@ impl Bench<'_> {
                 let (queue, gate, before) = (self.queue(), self.gate(), self.cpu());
                 let request = enqueue::single(&self.target, &queue, command.payload);
                 let run = enqueue::repeat(&self.target, count, &gate, request, 1).await?;
-                self.add("enqueue", count, run, before, Some(false)).await?;
+                self.add("enqueue", count, run, before, Some(count)).await?;
             }
         }
         if command.wants(Scenario::EnqueueBatch) {
             let (queue, gate, before) = (self.queue(), self.gate(), self.cpu());
             let request = enqueue::many(&self.target, &queue, command.payload, batch);
             let run = enqueue::repeat(&self.target, few, &gate, request, batch as u64).await?;
-            self.add(&format!("enqueue, batches of {batch}"), few, run, before, Some(true)).await?;
+            self.add(&format!("enqueue, batches of {batch}"), few, run, before, Some(BARE_CONNECTIONS))
+                .await?;
         }
         if command.wants(Scenario::Cycle) {
             for &count in &command.workers {
                 let (queue, _) = self.filled(FILL_SINGLE).await?;
                 let (gate, before) = (self.gate(), self.cpu());
                 let run = cycle::single(&self.target, count, &gate, &queue).await?;
-                self.add("fetch + ack", count, run, before, Some(false)).await?;
+                self.add("fetch + ack", count, run, before, Some(count)).await?;
             }
         }
         if command.wants(Scenario::CycleBatch) {
             let (queue, _) = self.filled(FILL_BATCH).await?;
             let (gate, before) = (self.gate(), self.cpu());
             let run = cycle::batches(&self.target, few, &gate, &queue, batch).await?;
-            self.add(&format!("fetch + ack, batches of {batch}"), few, run, before, Some(true)).await?;
+            self.add(&format!("fetch + ack, batches of {batch}"), few, run, before, Some(BARE_CONNECTIONS))
+                .await?;
         }
         if command.wants(Scenario::Stream) {
             let (queue, filled) = self.filled(FILL_BATCH).await?;
             let (gate, before) = (self.gate(), self.cpu());
             let run = cycle::streams(&self.target, few, &gate, &queue, filled).await?;
-            self.add("stream, batched acks", few, run, before, None).await?;
+            self.add("stream, batched acks", few, run, before, Some(BARE_CONNECTIONS)).await?;
         }
         if command.wants(Scenario::Mixed) {
             let producers = command.workers.first().copied().unwrap_or(16);
             let (queue, gate, before) = (self.queue(), self.gate(), self.cpu());
             let run = mixed::run(&self.target, producers, producers, &gate, &queue, command.payload).await?;
-            self.add("enqueue + fetch + ack", 2 * producers, run, before, Some(false)).await?;
+            self.add("enqueue + fetch + ack", 2 * producers, run, before, Some(BARE_CONNECTIONS)).await?;
         }
         Ok(())
     }
@@ -193,7 +198,7 @@ impl Bench<'_> {
         let (queue, gate, before) = (self.queue(), self.gate(), self.cpu());
         let request = enqueue::single(&self.target, &queue, self.command.payload);
         let run = enqueue::repeat(&self.target, 1, &gate, request, 1).await?;
-        self.add("durable enqueue", 1, run, before, Some(false)).await?;
+        self.add("durable enqueue", 1, run, before, Some(1)).await?;
         samples.extend(
             tokio::task::spawn_blocking(after_sync)
                 .await?
@@ -243,21 +248,21 @@ impl Bench<'_> {
         Ok((queue, run.part.jobs))
     }
 
-    /// Adds a row; `shape` says which bare answers it is compared with: batches or single ones.
+    /// Adds a row; `against` is the number of connections of the bare server that it is compared with.
     async fn add(
         &mut self,
         name: &str,
         connections: usize,
         run: Measured,
         before: Option<Duration>,
-        shape: Option<bool>,
+        against: Option<usize>,
     ) -> Result<()> {
         let cpu = self.cpu().zip(before).map(|(after, before)| after.saturating_sub(before));
         let mut row = Row::new(name, connections, run, cpu);
-        if let Some(is_batch) = shape
-            && let Some(rate) = self.bare_rate(connections, is_batch).await?
+        if let Some(against) = against
+            && let Some(rate) = self.bare_rate(against).await?
         {
-            row.of_bare = Some(row.requests_per_second() / rate);
+            row.of_bare = Some(row.per_second / rate);
         }
         self.push(row)
     }
@@ -275,29 +280,17 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Requests per second of the bare server for a shape; measured once.
-    async fn bare_rate(&mut self, connections: usize, is_batch: bool) -> Result<Option<f64>> {
+    /// Single enqueues per second that the bare server answers on that many connections; measured once.
+    async fn bare_rate(&mut self, connections: usize) -> Result<Option<f64>> {
         let Some(bare) = &self.bare else { return Ok(None) };
-        if let Some(rate) = self.bare_rates.get(&(connections, is_batch)) {
+        if let Some(rate) = self.bare_rates.get(&connections) {
             return Ok(Some(*rate));
         }
-        let (name, payload, batch) = ("bare", self.command.payload, self.command.batch as usize);
-        let request = if is_batch {
-            enqueue::many(bare, name, payload, batch)
-        } else {
-            enqueue::single(bare, name, payload)
-        };
-        let gate = Gate::new(BARE, None);
-        let run = enqueue::repeat(bare, connections, &gate, request, if is_batch { batch as u64 } else { 1 })
-            .await?;
-        let name = if is_batch { format!("bare HTTP, batches of {batch}") } else { "bare HTTP".to_owned() };
-        let row = Row::new(name, connections, run, None);
-        // A bare server that does not know this shape is nothing to compare with.
-        if row.errors > 0 {
-            return Ok(None);
-        }
-        let rate = row.requests_per_second();
-        self.bare_rates.insert((connections, is_batch), rate);
+        let request = enqueue::single(bare, "bare", self.command.payload);
+        let run = enqueue::repeat(bare, connections, &Gate::new(BARE, None), request, 1).await?;
+        let row = Row::new("bare HTTP", connections, run, None);
+        let rate = row.per_second;
+        self.bare_rates.insert(connections, rate);
         self.push(row)?;
         Ok(Some(rate))
     }

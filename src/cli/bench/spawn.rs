@@ -116,7 +116,7 @@ impl Spawned {
     /// Stops it in an orderly way and removes its directory.
     pub async fn stop(mut self, keep: bool) -> Result<()> {
         if let Some(pid) = self.pid() {
-            signal(pid, Signal::Term).await;
+            signal(pid, Signal::TERM);
             if tokio::time::timeout(STOP, self.child.wait()).await.is_err() {
                 self.child.kill().await?;
             }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `jobs retry|cancel|delete|move|clone|patch|hold|approve|reject`: one call per job. Every job is tried; the exit code says whether all
+//! `jobs retry|cancel|delete|move|clone|patch`: one call per job. Every job is tried; the exit code says whether all
 //! went well.
 
 use anyhow::Result;
@@ -31,30 +31,6 @@ pub enum Act {
     Clone(Ids),
     /// Change jobs that are not running.
     Patch(Patch),
-    /// Hold jobs until somebody approves.
-    Hold {
-        #[command(flatten)]
-        ids: Ids,
-        /// Why.
-        #[arg(long)]
-        reason: Option<String>,
-    },
-    /// Let held jobs go on.
-    Approve {
-        #[command(flatten)]
-        ids: Ids,
-        /// A note for the record.
-        #[arg(long)]
-        note: Option<String>,
-    },
-    /// End held jobs.
-    Reject {
-        #[command(flatten)]
-        ids: Ids,
-        /// Why.
-        #[arg(long)]
-        reason: Option<String>,
-    },
 }
 
 /// Jobs by id.
@@ -117,18 +93,6 @@ impl Act {
             Self::Patch(patch) => {
                 body = patch.body()?;
                 (patch.ids, "PATCH", "", "is changed")
-            }
-            Self::Hold { ids, reason } => {
-                body.opt("reason", reason.as_ref())?;
-                (ids, "POST", "/hold", "is held")
-            }
-            Self::Approve { ids, note } => {
-                body.opt("note", note.as_ref())?;
-                (ids, "POST", "/approve", "is approved")
-            }
-            Self::Reject { ids, reason } => {
-                body.opt("reason", reason.as_ref())?;
-                (ids, "POST", "/reject", "is rejected")
             }
         };
         let mut worst = Exit::Done;

@@ -110,7 +110,6 @@ fn row(job: &Value, now: SystemTime) -> [String; 7] {
         "scheduled" | "retrying" => time("scheduled_at").or(last_error),
         "active" => Some(text_of(&job["worker_id"])),
         "dead" | "cancelled" => last_error.or_else(|| job["reason"].as_str().map(ToOwned::to_owned)),
-        "held" => Some(text_of(&job["hold"]["reason"])),
         _ => None,
     };
     let text = |key: &str| text_of(&job[key]);

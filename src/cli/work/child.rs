@@ -121,7 +121,7 @@ impl Program {
             Err(_) => {
                 // The command has ended, something that it started has not, and it ends with its job.
                 if let Some(group) = group {
-                    signal(group, Signal::Kill).await;
+                    signal(group, Signal::KILL);
                 }
                 let out = timeout(AFTERWARDS, &mut stdout).await.map(Result::unwrap_or_default);
                 let err = timeout(AFTERWARDS, &mut stderr).await.map(Result::unwrap_or_default);
@@ -183,7 +183,7 @@ async fn end(
 ) -> io::Result<()> {
     let Some(group) = group else { return child.kill().await };
     if *stop.borrow() < Stop::Now {
-        signal(group, Signal::Term).await;
+        signal(group, Signal::TERM);
         tokio::select! {
             biased;
             _ = child.wait() => {}
@@ -192,6 +192,6 @@ async fn end(
         }
     }
     // Also when the child has ended: what it started may not have.
-    signal(group, Signal::Kill).await;
+    signal(group, Signal::KILL);
     child.wait().await.map(drop)
 }
