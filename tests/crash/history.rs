@@ -91,6 +91,8 @@ pub struct Grant {
     pub job: String,
     /// The token.
     pub token: String,
+    /// The queue it came from.
+    pub queue: String,
     /// The log index.
     pub index: u64,
     /// The number of the execution.

@@ -56,6 +56,7 @@ fn nothing_is_lost_or_doubled_by_kills() {
         ("heartbeat ok", 10),
         ("settle unknown", 3),
         ("settle repeated", 3),
+        ("active at once of the limited queue", 10),
         ("cancel ok", 5),
         ("clone ok", 5),
         ("pause or resume ok", 5),

@@ -16,6 +16,7 @@ mod data_dir;
 mod gate;
 mod history;
 mod kill_loop;
+mod limits;
 mod log_tail;
 mod oracle;
 mod order;

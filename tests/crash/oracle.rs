@@ -12,6 +12,7 @@
 //! | P3 | a job whose ack was answered is not delivered again, and reads as completed |
 //! | P4 | one live lease per job, and none is cut short |
 //! | P5 | one live job per unique key |
+//! | P6 | not more active jobs of a queue than its limit |
 //! | P12 | in order within queue and priority, higher priority first |
 //! | P14 | what was answered before a call began lies before it in the log |
 //! | P16 | an enqueue that is repeated with its id is one job |
@@ -22,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde_json::Value;
 
 use crate::history::{Grant, Item, Key, Listed, Op, Outcome, Verb, What};
-use crate::order;
+use crate::{limits, order};
 
 /// Allowed between the clock of the test and that of the server, in microseconds.
 const CLOCK: u64 = 150_000;
@@ -52,20 +53,31 @@ pub struct Facts<'h> {
 
 /// All violations in a history that ended with these jobs.
 pub fn check(ops: &[Op], listed: &[Listed]) -> Vec<String> {
-    let mut facts = Facts { ops, jobs: HashMap::new(), items: Vec::new(), wrong: Vec::new() };
-    facts.gather();
+    let mut facts = Facts::new(ops);
     facts.nothing_lost(listed);
     facts.nothing_invented(listed);
     facts.done_is_done(listed);
     facts.one_lease();
     facts.unique_keys();
     facts.attempts();
+    limits::concurrency(&mut facts);
     order::fifo(&mut facts);
     order::real_time(&mut facts);
     facts.wrong
 }
 
+/// The most jobs of the limited queue that were certainly active at once.
+pub fn peak(ops: &[Op]) -> usize {
+    limits::concurrency(&mut Facts::new(ops))
+}
+
 impl<'h> Facts<'h> {
+    fn new(ops: &'h [Op]) -> Self {
+        let mut facts = Self { ops, jobs: HashMap::new(), items: Vec::new(), wrong: Vec::new() };
+        facts.gather();
+        facts
+    }
+
     fn gather(&mut self) {
         for op in self.ops {
             match &op.what {

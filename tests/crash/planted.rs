@@ -3,6 +3,7 @@
 
 use crate::history::{Accepted, Grant, Item, Key, Listed, Op, Outcome, Verb, What};
 use crate::oracle;
+use crate::producer::LIMITED;
 
 /// A history in the making; every entry takes a millisecond.
 #[derive(Default)]
@@ -31,7 +32,7 @@ impl Story {
     fn enqueue_as(&mut self, number: u64, index: u64, priority: u64, unique: Option<&str>) -> &mut Self {
         let item = Item {
             key: key(number),
-            queue: "q".into(),
+            queue: LIMITED.0.into(),
             priority,
             immediate: true,
             unique: unique.map(Into::into),
@@ -51,6 +52,7 @@ impl Story {
         self.op(What::Grant(Grant {
             job: job.into(),
             token: token.into(),
+            queue: LIMITED.0.into(),
             index,
             attempt,
             max_retries: 1,
@@ -223,4 +225,23 @@ fn too_many_attempts_are_seen() {
     let mut story = Story::default();
     story.enqueue(1, 1).deliver("j1", key(1), "3.c", 9, 3).end(1, "dead");
     story.violates("P17");
+}
+
+#[test]
+fn too_many_active_jobs_are_seen() {
+    let busy = |jobs: u64| {
+        let mut story = Story::default();
+        for n in 1..=jobs {
+            story.enqueue(n, n);
+        }
+        for n in 1..=jobs {
+            story.grant(n, &format!("1.{n}"), 100 + n);
+        }
+        for n in 1..=jobs {
+            story.ack(n, &format!("1.{n}"), 200 + n).end(n, "completed");
+        }
+        story
+    };
+    assert_eq!(busy(LIMITED.1 as u64).check(), Vec::<String>::new());
+    busy(LIMITED.1 as u64 + 1).violates("P6");
 }

@@ -11,6 +11,8 @@ use crate::support::Request;
 pub const QUEUES: [&str; 3] = ["first", "second", "third"];
 /// The queue that is paused and resumed.
 pub const PAUSED: &str = "third";
+/// The queue of which only so many jobs may be active.
+pub const LIMITED: (&str, usize) = ("second", 12);
 /// Jobs that may wait before producers hold back.
 const BACKLOG: i64 = 2_000;
 

@@ -12,7 +12,7 @@ use crate::caller::Caller;
 use crate::gate::Gate;
 use crate::history::{Listed, Op, Outcome, What};
 use crate::oracle;
-use crate::producer::{self, QUEUES};
+use crate::producer::{self, LIMITED, QUEUES};
 use crate::support::{Random, Server};
 use crate::worker;
 
@@ -53,6 +53,8 @@ impl Run {
     fn start_with(name: &str, server: &Server, repeats: bool) -> Self {
         let seed = Random::seed();
         println!("{name}: SEED={seed}");
+        let (queue, limit) = LIMITED;
+        server.post(&format!("/queues/{queue}/concurrency"), &json!({"concurrency": limit})).expect(200);
         let (gate, epoch) = (Arc::new(Gate::default()), Instant::now());
         let mut random = Random::new(seed);
         let mut threads = Vec::new();
@@ -179,6 +181,9 @@ impl Report {
         let mut add = |what: &'static str| *counts.entry(what).or_insert(0) += 1;
         for op in &self.ops {
             covered(&op.what, &mut add);
+        }
+        for _ in 0..oracle::peak(&self.ops) {
+            add("active at once of the limited queue");
         }
         for job in &self.listed {
             add(match job.state.as_str() {

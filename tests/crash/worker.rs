@@ -21,6 +21,7 @@ fn grant(lease: &Value, index: u64) -> Grant {
     Grant {
         job: text("job_id"),
         token: text("lease_token"),
+        queue: text("queue"),
         index: lease["index"].as_u64().unwrap_or(index),
         attempt: number("attempt"),
         max_retries: number("max_retries"),
