@@ -20,6 +20,8 @@ use crate::config::Config;
 
 /// Libraries say when something is wrong, not what they do.
 const FILTER: &str = "info,openraft=error,fjall=warn,lsm_tree=warn,actix_server=warn";
+/// How long applying a log that the state is far behind may take: minutes for the largest one.
+const RECOVERY: Duration = Duration::from_secs(600);
 /// What stops after HTTP (actors, Raft, the log) gets this much longer.
 const REST: Duration = Duration::from_secs(1);
 
@@ -70,7 +72,6 @@ pub fn run(config: Config) -> Result<ExitCode> {
             () = announce => unreachable!("announcing goes on for ever"),
             () = told => {
                 tracing::info!(grace = ?config.shutdown_grace, "stopping");
-                ports.begin_stopping();
                 tree.stop().await
             }
         };
@@ -107,18 +108,26 @@ fn http(
         let (web, ports) = (web.clone(), ports.clone());
         let (seams, listening) = (seams.clone(), listening.clone());
         async move {
-            let (server, addresses) = jobbie_web::bind(web, ports, seams)?;
+            // What is answered before this node has applied its log would be of the past.
+            tokio::select! {
+                () = ports.leading() => {}
+                () = start.stopping() => return Ok(()),
+            }
+            let (server, addresses) = jobbie_web::bind(web, ports.clone(), seams)?;
             listening.send_replace(addresses.first().copied());
             let handle = server.handle();
             let stopping = start.stopping();
             start.ready();
             let serving = tokio::spawn(server);
             stopping.await;
+            // Streams and long polls end by themselves when they are told, whatever it is that stops the server.
+            ports.begin_stopping();
             handle.stop(true).await;
             serving.await.unwrap_or(Ok(()))
         }
     })
     .family("http")
+    .start_timeout(RECOVERY)
     .stop_timeout(grace + REST)
 }
 

@@ -2,8 +2,9 @@
 //! The leader's clock.
 //!
 //! The wall clock is read once, at start; from then on time advances with the monotonic clock, so a step of
-//! the wall clock neither fires every timer at once nor freezes them. The rules take the maximum of what
-//! they are told and what they were told before, so time never runs backwards across restarts either.
+//! the wall clock neither fires every timer at once nor freezes them. A wall clock that was set back while
+//! the process was away is not believed: time goes on where the state has come to, for the rules, which take
+//! the maximum of what they are told and were told before, and for those who ask whether something is due.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,15 +22,17 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that shows the wall clock's time now.
+    /// A clock that shows the wall clock's time now, but no time before `not_before`: what the state has
+    /// already seen.
     #[must_use]
-    pub fn system() -> Self {
+    pub fn system(not_before: Timestamp) -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self {
-            base: Timestamp(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)),
-            since: Instant::now(),
-            moved: Arc::default(),
+        let wall = Timestamp(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
+        let behind = not_before.since(wall);
+        if behind > Millis(1000) {
+            tracing::warn!(%behind, "the wall clock is behind the jobs' time, which goes on where it was");
         }
+        Self { base: wall.max(not_before), since: Instant::now(), moved: Arc::default() }
     }
 
     /// The time now.
@@ -51,10 +54,17 @@ mod tests {
 
     #[test]
     fn a_moved_clock_is_moved_for_everyone() {
-        let clock = Clock::system();
+        let clock = Clock::system(Timestamp(0));
         let other = clock.clone();
         let before = other.now();
         clock.advance(Millis::from_secs(3600));
         assert!(other.now() >= before.after(Millis::from_secs(3600)));
+    }
+
+    /// Else nothing would be due until the wall clock has caught up.
+    #[test]
+    fn a_wall_clock_that_was_set_back_does_not_stop_time() {
+        let seen = Clock::system(Timestamp(0)).now().after(Millis::from_secs(86_400));
+        assert!(Clock::system(seen).now() >= seen);
     }
 }

@@ -69,10 +69,10 @@ impl Node {
     /// # Errors
     /// If the data directory cannot be opened.
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
-        let clock = Clock::system();
         let ring = Arc::new(EventRing::default());
         let metrics = Arc::new(Metrics::default());
         let opened = jobbie_store::open(&settings.store, ring.clone(), Some(metrics.clone()))?;
+        let clock = Clock::system(opened.reader.meta().last_at);
         ring.start_after(opened.report.applied.unwrap_or(0));
         let (reader, log, node_id) = (opened.reader.clone(), opened.log.clone(), opened.node_id);
         let (proposer, proposals) = Proposer::new();

@@ -24,6 +24,7 @@ pub use crate::metrics::Metrics;
 pub use crate::stream::{JobStream, StreamNews, StreamRequest};
 pub use crate::supervise::NodeView;
 pub use error::PortError;
+pub(crate) use fetch::Owner;
 pub(crate) use info::NodeFacts;
 pub use info::NodeInfo;
 
@@ -70,7 +71,7 @@ pub struct Ports {
     inner: Arc<Inner>,
 }
 
-/// What the ports lead to. Built once, by `tree`.
+/// What the ports lead to. Built once, by `node`.
 pub(crate) struct Inner {
     pub clock: Clock,
     pub reader: Reader,
@@ -173,9 +174,18 @@ impl Ports {
     }
 
     /// All metrics as Prometheus text.
+    ///
+    /// # Errors
+    /// [`PortError::Fault`] if they cannot be read.
+    pub async fn metrics_text(&self) -> Result<String, PortError> {
+        let (metrics, tree) = (self.inner.metrics.clone(), self.supervisors());
+        self.read(move |reader| Ok(metrics.render(reader, tree.as_ref()))).await
+    }
+
+    /// The last log index that is applied here.
     #[must_use]
-    pub fn metrics_text(&self) -> String {
-        self.inner.metrics.render(&self.inner.reader, self.supervisors().as_ref())
+    pub fn applied_index(&self) -> u64 {
+        self.inner.reader.applied_index()
     }
 
     /// Becomes true when the process begins to stop: streams say `drain`, long polls end.

@@ -41,9 +41,9 @@ async fn parked(bed: &Bed) {
 #[actix::test]
 async fn a_waiting_fetch_gets_the_job_that_comes_and_an_empty_poll_writes_nothing() {
     let bed = start().await;
-    let before = bed.ports.info().applied_index;
+    let before = bed.ports.applied_index();
     assert!(claim(&bed.ports, "mail", Duration::ZERO).await.is_empty());
-    assert_eq!(bed.ports.info().applied_index, before);
+    assert_eq!(bed.ports.applied_index(), before);
     let ports = bed.ports.clone();
     let waiting = actix::spawn(async move { claim(&ports, "mail", HANG).await });
     parked(&bed).await;
@@ -110,9 +110,9 @@ async fn a_bare_heartbeat_extends_a_lease_without_a_write_and_tells_of_a_cancel(
     enqueue(&bed.ports, "mail", &["1"]).await;
     let leased = claim_for(&bed.ports, fetch("mail", 1, Millis(3_600_000)), Duration::ZERO).await;
     let beat = HeartbeatItem { lease: lease_of(&leased[0]), progress: None, checkpoint: None };
-    let before = bed.ports.info().applied_index;
+    let before = bed.ports.applied_index();
     let heard = bed.ports.heartbeat(&caller(), vec![beat.clone()]).await.unwrap();
-    assert_eq!(bed.ports.info().applied_index, before, "a bare one is not written");
+    assert_eq!(bed.ports.applied_index(), before, "a bare one is not written");
     let granted = leased[0].job.state.lease().unwrap().deadline;
     assert!(matches!(&heard.reply[..], [Ok(Settled::Alive { lease_expires_at, cancel: false, .. })]
         if *lease_expires_at >= granted));

@@ -110,7 +110,7 @@ async fn listings_leases_and_ages_are_those_of_the_rows() {
             }
         }
         for worker in ["w1", "w2", ""].map(Name::from) {
-            let held = reader.leases_of(&Name::from("default"), &worker, 100).unwrap();
+            let held = reader.leases_of(&Name::from("default"), &worker, 100, |_| true).unwrap();
             let granted = |job: &Job| job.state.lease().map(|lease| (lease.granted_at, job.no));
             let mut expected: Vec<Job> = all
                 .iter()

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult, StreamHandler};
 use futures_util::stream;
-use jobbie_broker::{Event, QueueKey};
+use jobbie_broker::{Change, Event, QueueKey, StateKind};
 use tokio::sync::mpsc;
 
 use super::Topic;
@@ -80,10 +80,17 @@ impl Dispatch {
             self.parts.alarm.now();
         }
         let mut stirred = BTreeSet::new();
+        let mut any = false;
         for event in slice.events {
             self.cursor = event.id;
+            any |= took_the_way_out(&event.event);
             self.route(&event, &mut stirred);
-            self.parts.ring.set_dispatched(event.id);
+        }
+        // Once per turn: if this actor dies in the middle of one, its events are counted again, and whom they
+        // concern comes back anyway.
+        self.parts.ring.set_dispatched(self.cursor);
+        if any {
+            self.parts.queues.stir_all();
         }
         for queue in stirred {
             self.parts.queues.stir(&queue);
@@ -140,6 +147,12 @@ impl Dispatch {
     }
 }
 
+/// True for a crashed job that went to its `on_crash_queue`: its event names that queue, while the one it left
+/// has a free place.
+fn took_the_way_out(event: &Event) -> bool {
+    matches!(event, Event::Job(job) if job.change == Change::Crashed && job.state == StateKind::Pending)
+}
+
 /// True if after this event a queue may hand out a job that it could not hand out before.
 fn may_open_a_queue(event: &Event) -> bool {
     use jobbie_broker::StateKind::{Active, Pending};
@@ -174,12 +187,12 @@ impl Handler<Subscribe> for Dispatch {
     fn handle(&mut self, subscribe: Subscribe, _: &mut Self::Context) -> Self::Result {
         let (sender, events) = mpsc::channel(BEHIND);
         // Only what this dispatcher has routed already: the rest it will route to the new subscriber too.
-        let missed = self.parts.ring.after(subscribe.after, usize::MAX);
+        let wanted = |event: &Event| subscribe.topics.iter().any(|topic| topic.covers(event));
+        let missed = self.parts.ring.between(subscribe.after, self.cursor, BEHIND + 1, wanted);
         let lost_up_to = missed.lost.then_some(self.cursor);
         if lost_up_to.is_none() {
-            let old = missed.events.iter().filter(|event| event.id <= self.cursor);
-            for event in old.filter(|event| subscribe.topics.iter().any(|topic| topic.covers(&event.event))) {
-                if sender.try_send(event.clone()).is_err() {
+            for event in missed.events {
+                if sender.try_send(event).is_err() {
                     // More than fits: this much for now, then it comes again with a later id.
                     return MessageResult(Subscribed { events, lost_up_to });
                 }
@@ -190,7 +203,7 @@ impl Handler<Subscribe> for Dispatch {
         for topic in subscribe.topics.iter() {
             self.by_topic.entry(topic.clone()).or_default().push(id);
         }
-        let last = subscribe.after.max(self.cursor);
+        let last = if missed.lost { self.cursor } else { subscribe.after.max(self.cursor) };
         self.subscribers.insert(id, Subscriber { topics: subscribe.topics, events: sender, last });
         MessageResult(Subscribed { events, lost_up_to })
     }

@@ -74,6 +74,12 @@ struct Ring {
     dispatched: EventId,
 }
 
+impl Ring {
+    fn last(&self) -> EventId {
+        self.events.back().map_or(self.floor, |event| event.id)
+    }
+}
+
 impl Default for EventRing {
     fn default() -> Self {
         Self::new(CAPACITY)
@@ -103,8 +109,7 @@ impl EventRing {
     /// The id of the latest event.
     #[must_use]
     pub fn last(&self) -> EventId {
-        let ring = self.lock();
-        ring.events.back().map_or(ring.floor, |event| event.id)
+        self.lock().last()
     }
 
     /// Up to `limit` events that come after `id`.
@@ -115,15 +120,36 @@ impl EventRing {
         Slice { events: ring.events.range(from..).take(limit).cloned().collect(), lost: id < ring.floor }
     }
 
+    /// Up to `limit` of the wanted events that come after `id`, up to `until`. An id that has never been
+    /// given out counts as lost: it is from another history.
+    #[must_use]
+    pub fn between(
+        &self,
+        id: EventId,
+        until: EventId,
+        limit: usize,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Slice {
+        let ring = self.lock();
+        let from = ring.events.partition_point(|event| event.id <= id);
+        let events = ring.events.range(from..).take_while(|event| event.id <= until);
+        Slice {
+            events: events.filter(|event| wanted(&event.event)).take(limit).cloned().collect(),
+            lost: id < ring.floor || id > ring.last(),
+        }
+    }
+
     /// Up to where events have been dispatched.
     #[must_use]
     pub fn dispatched(&self) -> EventId {
         self.lock().dispatched
     }
 
-    /// Notes that events up to `id` have been dispatched.
+    /// Notes that events up to `id` have been dispatched. A dispatcher that was replaced because it hung, and
+    /// comes back, takes nothing back.
     pub fn set_dispatched(&self, id: EventId) {
-        self.lock().dispatched = id;
+        let mut ring = self.lock();
+        ring.dispatched = ring.dispatched.max(id);
     }
 
     /// Waits until there are events that have not been dispatched. One caller at a time.

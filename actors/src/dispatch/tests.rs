@@ -68,6 +68,23 @@ fn a_reader_behind_the_ring_or_before_this_process_is_told() {
     assert!(!filled(100, [5]).after(id(4, u32::MAX), 9).lost);
 }
 
+/// Else a reader that comes with an id of another history would be silent for ever.
+#[test]
+fn an_id_from_the_future_counts_as_lost() {
+    let ring = filled(100, [5, 6]);
+    assert!(ring.between(id(999, 0), ring.last(), 9, |_| true).lost);
+    assert!(!ring.between(ring.last(), ring.last(), 9, |_| true).lost);
+    assert_eq!(ring.between(id(5, 0), id(6, 0), 9, |_| true).events.len(), 2, "not beyond the end asked for");
+}
+
+#[test]
+fn a_replaced_dispatcher_takes_nothing_back() {
+    let ring = filled(100, [5, 6]);
+    ring.set_dispatched(id(6, 1));
+    ring.set_dispatched(id(5, 0));
+    assert_eq!(ring.dispatched(), id(6, 1));
+}
+
 #[test]
 fn event_ids_read_back() {
     assert_eq!(EventId::parse("12.3"), Some(id(12, 3)));

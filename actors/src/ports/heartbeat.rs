@@ -83,7 +83,8 @@ impl Ports {
             .beats
             .ask(Beat { items: beats })
             .await
-            .map_err(|error| PortError::from_port(&error, "the scheduler"))?;
+            .map_err(|error| PortError::from_port(&error, "the scheduler"))?
+            .ok_or(PortError::NoLeader)?;
         for ((place, job), heard) in places.into_iter().zip(heard) {
             let answer = match (heard, job.state.lease()) {
                 (Heard::Until(lease_expires_at), Some(lease)) => Ok(Settled::Alive {

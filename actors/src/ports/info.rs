@@ -4,7 +4,7 @@
 use jobbie_broker::Timestamp;
 use jobbie_store::Durability;
 
-use super::Ports;
+use super::{PortError, Ports};
 
 /// What is known at start and does not change.
 pub(crate) struct NodeFacts {
@@ -36,11 +36,14 @@ pub struct NodeInfo {
 
 impl Ports {
     /// What this node is and does now.
-    #[must_use]
-    pub fn info(&self) -> NodeInfo {
+    ///
+    /// # Errors
+    /// [`PortError::Fault`] if the disk cannot be asked.
+    pub async fn info(&self) -> Result<NodeInfo, PortError> {
+        let disk = self.read(|reader| Ok(reader.disk())).await?;
         let inner = self.inner();
         let leadership = *inner.leadership.borrow();
-        NodeInfo {
+        Ok(NodeInfo {
             node_id: inner.node.node_id,
             durability: inner.node.durability,
             started_at: inner.node.started_at,
@@ -48,8 +51,8 @@ impl Ports {
             term: leadership.term,
             leader: leadership.leader,
             leads: leadership.leads,
-            disk: inner.reader.disk(),
-        }
+            disk,
+        })
     }
 
     /// Waits until this node leads and answers.

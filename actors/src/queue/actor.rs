@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, SpawnHandle};
 use jobbie_broker::queue::Blocked;
-use jobbie_broker::{QueueKey, StateKind, Timestamp};
+use jobbie_broker::{Queue, QueueKey, StateKind, Timestamp};
 use jobbie_store::Reader;
 
 use super::directory::Retire;
@@ -23,6 +23,9 @@ use crate::supervise::Port;
 
 /// How often those who have gone away are cleared out, and how long an actor idles before it is retired.
 const TIDY: Duration = Duration::from_secs(10);
+
+/// Fewer tickets than this are not worth a look between two tidyings.
+const TIDY_FROM: usize = 64;
 
 /// The actor of one queue.
 pub struct QueueActor {
@@ -37,6 +40,8 @@ pub struct QueueActor {
     /// When the throttle opens, and the timer for it.
     opens: Option<(Timestamp, SpawnHandle)>,
     idle: bool,
+    /// Those who have gone away are cleared out when this many wait.
+    tidy_at: usize,
 }
 
 impl QueueActor {
@@ -53,6 +58,7 @@ impl QueueActor {
             taken: Arc::default(),
             opens: None,
             idle: false,
+            tidy_at: TIDY_FROM,
         }
     }
 
@@ -67,10 +73,12 @@ impl QueueActor {
             Err(Blocked::Deleting | Blocked::Paused | Blocked::Concurrency(_)) => return,
         }
         let taken = u64::from(self.taken.load(Ordering::Acquire));
-        let room = queue
-            .concurrency
-            .map_or(u64::MAX, |limit| u64::from(limit).saturating_sub(queue.count(StateKind::Active)));
-        let mut jobs = queue.count(StateKind::Pending).min(room).saturating_sub(taken);
+        let pending = queue.count(StateKind::Pending);
+        let (starts, opens) = starts(&queue, now, pending);
+        let mut jobs = starts.saturating_sub(taken);
+        if let (true, Some(at)) = (starts < pending, opens) {
+            self.wake_at(at, now, ctx);
+        }
         while jobs > 0 {
             let Some(ticket) = self.waiting.pop_front() else { return };
             if ticket.is_gone() {
@@ -99,8 +107,14 @@ impl QueueActor {
         self.opens = Some((at, timer));
     }
 
-    fn tidy(&mut self) {
+    /// Forgets those who have gone away, and says when to do so again: when as many have come as stay.
+    fn clear_gone(&mut self) {
         self.waiting.retain(|ticket| !ticket.is_gone());
+        self.tidy_at = (self.waiting.len() * 2).max(TIDY_FROM);
+    }
+
+    fn tidy(&mut self) {
+        self.clear_gone();
         if !self.waiting.is_empty() || self.taken.load(Ordering::Acquire) > 0 {
             self.idle = false;
         } else if self.idle {
@@ -110,6 +124,23 @@ impl QueueActor {
             self.idle = true;
         }
     }
+}
+
+/// How many of `wanted` jobs may start now, and, if the throttle keeps the rest, when it opens again.
+fn starts(queue: &Queue, now: Timestamp, wanted: u64) -> (u64, Option<Timestamp>) {
+    let active = queue.count(StateKind::Active);
+    let room = queue.concurrency.map_or(u64::MAX, |limit| u64::from(limit).saturating_sub(active));
+    let wanted = wanted.min(room);
+    let Some(throttle) = queue.throttle else { return (wanted, None) };
+    let mut arrival = queue.arrival;
+    // A throttle admits at most its count at once, so this ends soon however many are wanted.
+    for started in 0..wanted {
+        match throttle.admit(arrival, now) {
+            Ok(next) => arrival = next,
+            Err(opens) => return (started, Some(opens)),
+        }
+    }
+    (wanted, None)
 }
 
 impl Actor for QueueActor {
@@ -125,6 +156,9 @@ impl Handler<Park> for QueueActor {
 
     fn handle(&mut self, Park(ticket): Park, ctx: &mut Self::Context) {
         self.idle = false;
+        if self.waiting.len() >= self.tidy_at {
+            self.clear_gone();
+        }
         self.waiting.push_back(ticket);
         self.wake(ctx);
     }
@@ -135,5 +169,25 @@ impl Handler<Stir> for QueueActor {
 
     fn handle(&mut self, _: Stir, ctx: &mut Self::Context) {
         self.wake(ctx);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jobbie_broker::Millis;
+    use jobbie_broker::throttle::Throttle;
+
+    /// Else every waiter is woken for the few jobs that a throttle lets through.
+    #[test]
+    fn a_throttle_wakes_no_more_than_it_admits() {
+        let throttle = Throttle { count: 10, period: Millis(1000) };
+        let queue = Queue { throttle: Some(throttle), ..Queue::default() };
+        let now = Timestamp(1_000_000);
+        let (started, opens) = starts(&queue, now, 1_000_000);
+        assert_eq!((started, opens), (10, Some(Timestamp(1_000_100))));
+        assert_eq!(starts(&queue, now, 3), (3, None));
+        let narrow = Queue { concurrency: Some(4), ..queue };
+        assert_eq!(starts(&narrow, now, 1_000_000), (4, None));
     }
 }

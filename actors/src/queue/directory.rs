@@ -16,6 +16,9 @@ use crate::supervise::{Children, Port, PortError, Slot, StartError, actor};
 /// Messages that may wait at one queue: beyond it, fetches are told to come back.
 const MAILBOX: usize = 8192;
 
+/// Queues that somebody waits at: what a fetch may name is bounded, what many fetches name is not.
+const MOST: usize = 20_000;
+
 /// The queue actors. Cheap to clone.
 #[derive(Clone)]
 pub struct Queues {
@@ -94,6 +97,9 @@ impl Queues {
         let _changing = self.inner.changing.lock().await;
         if let Some(door) = self.doors().get(key) {
             return Ok(door.clone());
+        }
+        if self.doors().len() >= MOST {
+            return Err(PortError::Overloaded);
         }
         let slot = Slot::new(MAILBOX);
         let door = Door { park: slot.port(), stir: slot.port() };

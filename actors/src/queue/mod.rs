@@ -14,6 +14,5 @@ pub mod messages;
 mod tests;
 mod waiter;
 
-pub use actor::QueueActor;
 pub use directory::Queues;
-pub use waiter::{Ticket, Waiter, Waking};
+pub(crate) use waiter::Waiter;

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Waiter, Waking};
+use super::Waiter;
+use super::waiter::Waking;
 use crate::supervise::{Port, PortError};
 
 fn waking(count: u32, taken: &Arc<AtomicU32>) -> Waking {

@@ -19,10 +19,13 @@ use tokio::sync::watch;
 use super::Leadership;
 use super::runtime::Raft;
 use crate::metrics::Metrics;
+use crate::ports::read;
 
 /// A snapshot is taken when the log has grown by this much, or by the size of the last snapshot if that is
 /// more: the disk then holds at most about twice the state, and writing it is at most half of all writes.
 const SNAPSHOT_AFTER: u64 = 512 * 1024 * 1024;
+/// How long news of openraft may be old.
+const SETTLE: Duration = Duration::from_millis(5);
 /// How often the size of the log is looked at.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -52,15 +55,15 @@ impl RaftNode {
     }
 
     fn snapshot_if_large(&self) {
-        let disk = self.reader.disk();
-        if disk.log_bytes > SNAPSHOT_AFTER.max(disk.snapshot_bytes) {
-            let raft = self.raft.clone();
-            actix::spawn(async move {
-                if let Err(fatal) = raft.trigger().snapshot().await {
-                    tracing::warn!(error = %fatal, "a snapshot could not be asked for");
-                }
-            });
-        }
+        let (raft, reader) = (self.raft.clone(), self.reader.clone());
+        actix::spawn(async move {
+            let Ok(disk) = read(&reader, |reader| Ok(reader.disk())).await else { return };
+            if disk.log_bytes > SNAPSHOT_AFTER.max(disk.snapshot_bytes)
+                && let Err(fatal) = raft.trigger().snapshot().await
+            {
+                tracing::warn!(error = %fatal, "a snapshot could not be asked for");
+            }
+        });
     }
 
     fn purge_behind(&mut self, snapshot: u64) {
@@ -85,6 +88,8 @@ impl Actor for RaftNode {
         ctx.add_stream(stream::unfold((receiver, true), |(mut receiver, first)| async move {
             if !first {
                 receiver.changed().await.ok()?;
+                // openraft speaks at every turn of its loop, thousands of times a second; only the latest counts.
+                tokio::time::sleep(SETTLE).await;
             }
             let metrics = Box::new(receiver.borrow_and_update().clone());
             Some((Changed(metrics), (receiver, false)))

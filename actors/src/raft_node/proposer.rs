@@ -11,7 +11,8 @@
 use std::sync::Arc;
 
 use jobbie_broker::command::RULES_VERSION;
-use jobbie_broker::{Command, Proposal, Reply, Submission};
+use jobbie_broker::job::JobSpec;
+use jobbie_broker::{Command, Name, Proposal, Submission};
 use jobbie_store::Request;
 use jobbie_store::raft::Callback;
 use openraft::errors::ClientWriteError;
@@ -157,7 +158,7 @@ fn weight(command: &Command) -> usize {
     let json = |value: &Option<jobbie_broker::Json>| value.as_ref().map_or(0, jobbie_broker::Json::len);
     let text = |value: &Option<String>| value.as_ref().map_or(0, String::len);
     match command {
-        Command::Enqueue(c) => c.jobs.iter().map(|job| ROW + job.payload.len()).sum(),
+        Command::Enqueue(c) => c.jobs.iter().map(|job| ROW + weight_of(job)).sum(),
         Command::Ack(c) => c.items.iter().map(|i| ROW + json(&i.result) + json(&i.checkpoint)).sum(),
         Command::Fail(c) => {
             c.items.iter().map(|i| ROW + i.error.len() + text(&i.backtrace) + json(&i.checkpoint)).sum()
@@ -167,22 +168,17 @@ fn weight(command: &Command) -> usize {
         Command::Renew(c) => c.items.len() * ROW,
         Command::Reclaim(c) => c.leases.len() * ROW,
         Command::Fetch(c) => c.queues.len() * ROW,
-        Command::Patch(c) => ROW + json(&c.payload),
+        Command::Patch(c) => ROW + json(&c.payload) + c.tags.as_deref().map_or(0, weight_of_tags),
         _ => ROW,
     }
 }
 
-/// The replies of a rejected or sweeping command, for callers that expect a certain kind.
-impl Decided {
-    /// The reply as the kind that this command always gets.
-    ///
-    /// # Errors
-    /// [`PortError::Fault`] if it is of another kind, which no version of the rules does.
-    pub(crate) fn expect_swept(self) -> Result<jobbie_broker::reply::Swept, PortError> {
-        match self.reply {
-            Reply::Swept(swept) => Ok(swept),
-            Reply::Rejected(reject) => Err(PortError::Fault(reject.to_string())),
-            other => Err(PortError::Fault(format!("upkeep was answered with {other:?}"))),
-        }
-    }
+/// What a new job brings beside a flat sum.
+fn weight_of(job: &JobSpec) -> usize {
+    let unique = job.options.unique.as_ref().map_or(0, |unique| unique.key.len());
+    job.payload.len() + unique + weight_of_tags(&job.options.tags)
+}
+
+fn weight_of_tags(tags: &[(Name, Name)]) -> usize {
+    tags.iter().map(|(name, value)| name.len() + value.len()).sum()
 }

@@ -71,7 +71,8 @@ impl RaftRuntime {
         &self.raft
     }
 
-    /// Lets what is in flight finish and stops openraft. Blocks up to `patience`.
+    /// Stops openraft; whoever still waits for an entry learns that its outcome is unknown. Blocks up to
+    /// `patience`.
     pub fn stop(mut self, patience: Duration) {
         if let Some(runtime) = self.runtime.take() {
             let raft = self.raft.clone();

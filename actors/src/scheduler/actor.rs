@@ -70,10 +70,14 @@ impl Handler<Beat> for Scheduler {
     type Result = MessageResult<Beat>;
 
     fn handle(&mut self, beat: Beat, _: &mut Self::Context) -> Self::Result {
+        if !self.beats.watches(*self.parts.leadership.borrow()) {
+            return MessageResult(None);
+        }
         let now = self.parts.clock.now();
         let mut book = self.beats.lock();
         let heard = beat.items.into_iter().map(|item| {
-            if book.closing.get(&item.job) == Some(&item.token) {
+            let known = book.heard.get(&item.job).map(|(heard, _)| heard.token.delivery);
+            if book.is_closing(item.job, item.token) || known > Some(item.token.delivery) {
                 return Heard::Late;
             }
             self.parts.alarm.no_later_than(now.after(third(item.length)));
@@ -91,9 +95,12 @@ impl Handler<Beat> for Scheduler {
             }
             Heard::Until(now.after(item.length))
         });
-        MessageResult(heard.collect())
+        MessageResult(Some(heard.collect()))
     }
 }
+
+/// How long an ended lease is remembered: longer than a sign of life takes from its check to here.
+const REMEMBERED: Millis = Millis::from_secs(5);
 
 /// A third of a lease: how long a sign of life may stay in memory only.
 pub(super) const fn third(length: Millis) -> Millis {
@@ -119,13 +126,32 @@ pub(super) struct Beats {
 pub(super) struct Book {
     /// By job: the latest sign of life, and when the first one after the last `Renew` came.
     heard: HashMap<JobNo, (HeardLease, Timestamp)>,
-    /// Leases whose end is being proposed.
-    closing: HashMap<JobNo, LeaseToken>,
+    /// Leases whose end is being proposed, or was decided at that time: a sign of life that was checked
+    /// before it comes too late.
+    closing: HashMap<JobNo, (LeaseToken, Option<Timestamp>)>,
+    /// The leadership under which `TermStarted` was applied: before it nothing is promised.
+    watch: Option<Leadership>,
+}
+
+impl Book {
+    fn is_closing(&self, job: JobNo, token: LeaseToken) -> bool {
+        self.closing.get(&job).is_some_and(|(closing, _)| *closing == token)
+    }
 }
 
 impl Beats {
     fn lock(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on signs of life are answered, as long as this leadership lasts.
+    pub(super) fn watch(&self, leadership: Leadership) {
+        self.lock().watch = Some(leadership);
+    }
+
+    /// True if `TermStarted` was applied under this leadership.
+    pub(super) fn watches(&self, leadership: Leadership) -> bool {
+        leadership.leads && self.lock().watch == Some(leadership)
     }
 
     /// Splits leases that end by their rows into those that live on by what was heard and those that end.
@@ -141,15 +167,16 @@ impl Beats {
             })
             .copied()
             .collect();
-        book.closing.extend(ending.iter().copied());
+        book.closing.retain(|_, (_, decided)| decided.is_none_or(|at| at.after(REMEMBERED) > now));
+        book.closing.extend(ending.iter().map(|(job, token)| (*job, (*token, None))));
         ending
     }
 
     /// The ends have been decided.
-    pub(super) fn closed(&self, ended: &[(JobNo, LeaseToken)]) {
+    pub(super) fn closed(&self, ended: &[(JobNo, LeaseToken)], now: Timestamp) {
         let mut book = self.lock();
         for (job, token) in ended {
-            book.closing.remove(job);
+            book.closing.insert(*job, (*token, Some(now)));
             if book.heard.get(job).is_some_and(|(heard, _)| heard.token == *token) {
                 book.heard.remove(job);
             }
@@ -218,6 +245,28 @@ mod tests {
         assert_eq!(beats.close(&[(job, token)], Timestamp(4000)), vec![(job, token)]);
         let other = LeaseToken { delivery: 2, salt: 9 };
         assert_eq!(beats.close(&[(job, other)], Timestamp(1001)), vec![(job, other)], "another lease");
+    }
+
+    #[test]
+    fn a_lease_whose_end_was_decided_is_not_promised_again() {
+        let (beats, job, token) = beats_with(1000);
+        let ending = beats.close(&[(job, token)], Timestamp(4000));
+        assert!(beats.lock().is_closing(job, token), "while it is decided");
+        beats.closed(&ending, Timestamp(4001));
+        assert!(beats.lock().is_closing(job, token), "and for what was checked before it");
+        assert!(beats.close(&[], Timestamp(4001 + REMEMBERED.0)).is_empty());
+        assert!(!beats.lock().is_closing(job, token), "but not for ever");
+    }
+
+    #[test]
+    fn nothing_is_promised_before_the_watch_began_or_after_it_ended() {
+        let beats = Beats::default();
+        let leads = Leadership { term: 3, leader: Some(1), leads: true };
+        assert!(!beats.watches(leads));
+        beats.watch(leads);
+        assert!(beats.watches(leads));
+        assert!(!beats.watches(Leadership { leads: false, ..leads }));
+        assert!(!beats.watches(Leadership { term: 4, ..leads }));
     }
 
     #[test]

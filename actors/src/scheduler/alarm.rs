@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! When the scheduler looks next: one time that anybody may bring forward.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use jobbie_broker::{Event, Millis, Timestamp};
+use jobbie_broker::{Change, Event, Millis, Timestamp};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -18,12 +18,14 @@ const SOON: Millis = Millis(50);
 pub struct Alarm {
     at: AtomicU64,
     moved: Notify,
+    /// Something was said about a queue: it may have jobs to be removed.
+    queues: AtomicBool,
 }
 
 impl Default for Alarm {
     /// Rings at once.
     fn default() -> Self {
-        Self { at: AtomicU64::new(0), moved: Notify::new() }
+        Self { at: AtomicU64::new(0), moved: Notify::new(), queues: AtomicBool::new(true) }
     }
 }
 
@@ -42,11 +44,30 @@ impl Alarm {
 
     /// Rings in time for whatever timer this event has set.
     pub fn heed(&self, event: &Event, now: Timestamp) {
-        let due = match event {
-            Event::Job(job) => job.due_at,
-            Event::Queue(_) => Some(Timestamp(0)),
-        };
-        self.no_later_than(due.unwrap_or_else(|| now.after(SOON)));
+        match event {
+            Event::Queue(_) => {
+                self.queues.store(true, Ordering::Release);
+                self.now();
+            }
+            Event::Job(job) => match (job.due_at, job.change) {
+                (Some(due), _) => self.no_later_than(due),
+                // A lease or a timeout begins; a new or waiting job may expire.
+                (None, Change::Started | Change::Enqueued | Change::Retried | Change::Updated) => {
+                    self.no_later_than(now.after(SOON));
+                }
+                (None, _) => {}
+            },
+        }
+    }
+
+    /// True once after something was said about a queue.
+    pub(super) fn take_queues(&self) -> bool {
+        self.queues.swap(false, Ordering::AcqRel)
+    }
+
+    /// Queues are to be looked at again.
+    pub(super) fn look_at_queues(&self) {
+        self.queues.store(true, Ordering::Release);
     }
 
     /// Waits until the time has come, and forgets it. One caller at a time.

@@ -5,9 +5,10 @@ use actix::Message;
 use jobbie_broker::job::Progress;
 use jobbie_broker::{JobNo, LeaseToken, Millis, Timestamp};
 
-/// Bare signs of life of leases that the caller has checked.
+/// Bare signs of life of leases that the caller has checked. The answer is `None` if this node does not lead,
+/// or has not yet applied that it does: nothing is promised then.
 #[derive(Message)]
-#[rtype(result = "Vec<Heard>")]
+#[rtype(result = "Option<Vec<Heard>>")]
 pub struct Beat {
     /// The leases.
     pub items: Vec<BeatItem>,

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the scheduler does when its alarm rings: one bounded command after another until nothing is due.
+//! What the scheduler does when its alarm rings: bounded commands, a few of each kind in a round, until nothing
+//! is due.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jobbie_broker::command::{Command, ForgetRequests, Promote, Purge, Reclaim, Renew, TermStarted};
+use jobbie_broker::lease::MIN_LENGTH;
 use jobbie_broker::reply::Swept;
-use jobbie_broker::{JobNo, LeaseToken, Millis, Queue, QueueKey, StateKind, Submission, Timestamp};
+use jobbie_broker::{JobNo, LeaseToken, Millis, Queue, QueueKey, Reply, StateKind, Submission, Timestamp};
 use jobbie_store::query::DueLease;
 
 use super::actor::{Beats, SchedulerParts};
 use crate::ports::{Caller, PortError, read};
+use crate::raft_node::Leadership;
 
 /// Jobs that one command of upkeep deals with: a few milliseconds of applying, so that it delays nobody.
 const LIMIT: u32 = 500;
@@ -19,119 +22,164 @@ const IDLE: Millis = Millis::from_secs(30);
 /// After a round that failed.
 const AGAIN: Duration = Duration::from_millis(200);
 
+/// Commands of one kind in one round: what is left waits for the next round, which follows at once, so that no
+/// kind of upkeep holds up the others.
+const STEPS: usize = 8;
+
 /// Runs rounds for ever, while this node leads.
-pub(super) async fn rounds(mut parts: SchedulerParts, beats: Beats) {
-    let mut watched_term = None;
-    let mut expire_at = Timestamp(0);
+pub(super) async fn rounds(parts: SchedulerParts, beats: Beats) {
+    let mut leading = parts.leadership.clone();
+    let mut watch = Watch { parts, beats, expire_at: Timestamp(0), leases_at: Timestamp(0) };
     loop {
-        let Ok(leadership) = parts.leadership.wait_for(|leadership| leadership.leads).await.map(|l| *l)
-        else {
+        let Ok(leadership) = leading.wait_for(|leadership| leadership.leads).await.map(|l| *l) else {
             return;
         };
-        let result = match watched_term == Some(leadership.term) {
-            true => {
-                let rung = parts.alarm.rung(&parts.clock);
-                tokio::pin!(rung);
-                tokio::select! {
-                    () = &mut rung => {}
-                    _ = parts.leadership.changed() => continue,
-                }
-                round(&parts, &beats, &mut expire_at).await
+        let result = if watch.beats.watches(leadership) {
+            tokio::select! {
+                () = watch.parts.alarm.rung(&watch.parts.clock) => {}
+                _ = leading.changed() => continue,
             }
-            // No lease may end before its full length under this watch: signs of life that the last
-            // scheduler had only in memory are given back.
-            false => upkeep(&parts, None, TermStarted {}.into()).await.map(|_| {
-                watched_term = Some(leadership.term);
-                parts.clock.now()
-            }),
+            watch.round().await
+        } else {
+            watch.begin(leadership).await
         };
         match result {
-            Ok(next) => parts.alarm.no_later_than(next),
+            Ok(next) => watch.parts.alarm.no_later_than(next),
             Err(error) => {
                 tracing::warn!(%error, "a round of the scheduler failed and is repeated");
                 tokio::time::sleep(AGAIN).await;
-                parts.alarm.now();
+                watch.parts.alarm.now();
             }
         }
     }
 }
 
-/// One round; answers when to look next. From `expire_at` on it also looks for jobs past their retention.
-async fn round(
-    parts: &SchedulerParts,
-    beats: &Beats,
-    expire_at: &mut Timestamp,
-) -> Result<Timestamp, PortError> {
-    promote(parts).await?;
-    leases(parts, beats).await?;
-    let expire = *expire_at <= parts.clock.now();
-    purge(parts, expire).await?;
-    if expire {
-        *expire_at = parts.clock.now().after(IDLE);
-    }
-    forget(parts).await?;
-    parts.rates.forget_idle(parts.clock.now());
-    let (timer, lease) =
-        read(&parts.reader, |reader| Ok((reader.first_due()?, reader.first_lease_due()?))).await?;
-    let idle = parts.clock.now().after(IDLE);
-    // A lease that goes on by `TermStarted` or by what was heard stays due by its row; it is looked at again
-    // after a second, the shortest lease there is.
-    let lease = lease.map(|at| at.max(parts.clock.now().after(jobbie_broker::lease::MIN_LENGTH)));
-    Ok([Some(idle), timer, lease, beats.next_save()].into_iter().flatten().min().unwrap_or(idle))
+/// One scheduler's watch.
+struct Watch {
+    parts: SchedulerParts,
+    beats: Beats,
+    /// When to look for jobs past their retention.
+    expire_at: Timestamp,
+    /// Not before that time leases are looked at: those whose rows end but that go on were seen.
+    leases_at: Timestamp,
 }
 
-/// Timers that are due.
-async fn promote(parts: &SchedulerParts) -> Result<(), PortError> {
-    while read(&parts.reader, |reader| reader.first_due()).await?.is_some_and(|at| at <= parts.clock.now()) {
-        upkeep(parts, None, Promote { limit: LIMIT }.into()).await?;
+impl Watch {
+    /// No lease may end before its full length under this watch: signs of life that the last scheduler had
+    /// only in memory are given back. From then on signs of life are answered.
+    async fn begin(&mut self, leadership: Leadership) -> Result<Timestamp, PortError> {
+        upkeep(&self.parts, None, TermStarted {}.into()).await?;
+        self.beats.watch(leadership);
+        Ok(self.now())
     }
-    Ok(())
-}
 
-/// Leases that end, and signs of life to be saved.
-async fn leases(parts: &SchedulerParts, beats: &Beats) -> Result<(), PortError> {
-    let mut after = None;
-    loop {
-        let now = parts.clock.now();
-        let from = after.take();
-        let page: Vec<DueLease> =
-            read(&parts.reader, move |reader| reader.leases_due(now, from, LIMIT as usize)).await?;
-        let due: Vec<(JobNo, LeaseToken)> =
-            page.iter().filter(|lease| lease.ends_at <= now).map(|lease| (lease.job, lease.token)).collect();
-        let ending = beats.close(&due, now);
-        if !ending.is_empty() {
-            let reclaimed = upkeep(parts, None, Reclaim { leases: ending.clone() }.into()).await;
-            beats.closed(&ending);
-            reclaimed?;
-        }
-        let renewals = beats.unsaved(&due, now, LIMIT as usize);
-        if !renewals.is_empty() {
-            upkeep(parts, None, Renew { items: renewals.clone() }.into()).await?;
-            beats.saved(&renewals);
-        }
-        match page.last() {
-            Some(last) if page.len() == LIMIT as usize => after = Some(last.key()),
-            _ if renewals.len() == LIMIT as usize => {}
-            _ => return Ok(()),
-        }
+    fn now(&self) -> Timestamp {
+        self.parts.clock.now()
     }
-}
 
-/// Jobs of cleared and deleted queues; and, if it is time to look, finished ones past their retention.
-async fn purge(parts: &SchedulerParts, expire: bool) -> Result<(), PortError> {
-    let queues = parts.reader.all_queues();
-    let mut due: Vec<QueueKey> =
-        queues.iter().filter(|(_, queue)| queue.wants_purge()).map(|(key, _)| key.clone()).collect();
-    let mut finished_before = Timestamp(0);
-    if let Some(span) = parts.retention.filter(|_| expire) {
-        finished_before = Timestamp(parts.clock.now().0.saturating_sub(span.0));
-        due.extend(expired(parts, queues, finished_before).await?);
+    /// One round; answers when to look next.
+    async fn round(&mut self) -> Result<Timestamp, PortError> {
+        let mut more = self.promote().await?;
+        more |= self.leases().await?;
+        let expire = self.expire_at <= self.now();
+        if self.parts.alarm.take_queues() || expire {
+            let left = self.purge(expire).await?;
+            if left {
+                self.parts.alarm.look_at_queues();
+            }
+            if expire && !left {
+                self.expire_at = self.now().after(IDLE);
+                self.parts.rates.forget_idle(self.now());
+            }
+            more |= left;
+        }
+        more |= self.forget().await?;
+        if more {
+            return Ok(self.now());
+        }
+        let (timer, lease) =
+            read(&self.parts.reader, |reader| Ok((reader.first_due()?, reader.first_lease_due()?))).await?;
+        let lease = lease.map(|at| at.max(self.leases_at));
+        let next = [timer, lease, self.beats.next_save()].into_iter().flatten().min();
+        Ok(next.unwrap_or(Timestamp::MAX).min(self.expire_at))
     }
-    for key in due {
-        let purge = Purge { queue: key.queue.clone(), finished_before, limit: LIMIT };
-        while upkeep(parts, Some(&key), purge.clone().into()).await?.more {}
+
+    /// Timers that are due; true if some are left.
+    async fn promote(&self) -> Result<bool, PortError> {
+        for _ in 0..STEPS {
+            let first = read(&self.parts.reader, |reader| reader.first_due()).await?;
+            if first.is_none_or(|at| at > self.now()) {
+                return Ok(false);
+            }
+            upkeep(&self.parts, None, Promote { limit: LIMIT }.into()).await?;
+        }
+        Ok(true)
     }
-    Ok(())
+
+    /// Leases that end, and signs of life to be saved; true if some are left.
+    async fn leases(&mut self) -> Result<bool, PortError> {
+        let scan = self.leases_at <= self.now();
+        let mut after = None;
+        loop {
+            let now = self.now();
+            let mut page: Vec<DueLease> = Vec::new();
+            if scan {
+                let ask = move |reader: &jobbie_store::Reader| reader.leases_due(now, after, LIMIT as usize);
+                page = read(&self.parts.reader, ask).await?;
+            }
+            let over = |lease: &&DueLease| lease.ends_at <= now;
+            let due: Vec<(JobNo, LeaseToken)> =
+                page.iter().filter(over).map(|lease| (lease.job, lease.token)).collect();
+            let ending = self.beats.close(&due, now);
+            if !ending.is_empty() {
+                let reclaimed = upkeep(&self.parts, None, Reclaim { leases: ending.clone() }.into()).await;
+                self.beats.closed(&ending, self.now());
+                reclaimed?;
+            }
+            let renewals = self.beats.unsaved(&due, now, LIMIT as usize);
+            if !renewals.is_empty() {
+                upkeep(&self.parts, None, Renew { items: renewals.clone() }.into()).await?;
+                self.beats.saved(&renewals);
+            }
+            // A lease that goes on by `TermStarted` stays due by its row: it is looked at again after a second,
+            // the shortest lease there is.
+            if due.len() < page.len() {
+                self.leases_at = now.after(MIN_LENGTH);
+            }
+            match page.last() {
+                Some(last) if page.len() == LIMIT as usize => after = Some(last.key()),
+                _ => return Ok(renewals.len() == LIMIT as usize),
+            }
+        }
+    }
+
+    /// One step for each queue that was cleared or deleted, and, if it is time, that has finished jobs past
+    /// their retention; true if something is left.
+    async fn purge(&self, expire: bool) -> Result<bool, PortError> {
+        let queues = self.parts.reader.all_queues();
+        let mut due: Vec<QueueKey> =
+            queues.iter().filter(|(_, queue)| queue.wants_purge()).map(|(key, _)| key.clone()).collect();
+        let mut finished_before = Timestamp(0);
+        if let Some(span) = self.parts.retention.filter(|_| expire) {
+            finished_before = Timestamp(self.now().0.saturating_sub(span.0));
+            due.extend(expired(&self.parts, queues, finished_before).await?);
+        }
+        let mut left = false;
+        for key in due {
+            let purge = Purge { queue: key.queue.clone(), finished_before, limit: LIMIT };
+            left |= upkeep(&self.parts, Some(&key), purge.into()).await?.more;
+        }
+        Ok(left)
+    }
+
+    /// Remembered calls whose time has passed; true if some are left.
+    async fn forget(&self) -> Result<bool, PortError> {
+        let now = self.now();
+        if !read(&self.parts.reader, move |reader| reader.forget_due(now)).await? {
+            return Ok(false);
+        }
+        Ok(upkeep(&self.parts, None, ForgetRequests { limit: LIMIT }.into()).await?.more)
+    }
 }
 
 /// The queues that have jobs past their retention.
@@ -153,16 +201,7 @@ async fn expired(
     .await
 }
 
-/// Remembered calls whose time has passed.
-async fn forget(parts: &SchedulerParts) -> Result<(), PortError> {
-    let now = parts.clock.now();
-    let mut more = read(&parts.reader, move |reader| reader.forget_due(now)).await?;
-    while more {
-        more = upkeep(parts, None, ForgetRequests { limit: LIMIT }.into()).await?.more;
-    }
-    Ok(())
-}
-
+/// Proposes a command of upkeep.
 async fn upkeep(
     parts: &SchedulerParts,
     queue: Option<&QueueKey>,
@@ -170,5 +209,8 @@ async fn upkeep(
 ) -> Result<Swept, PortError> {
     let Caller { by, namespace } = Caller::broker();
     let namespace = queue.map_or(namespace, |key| key.namespace.clone());
-    parts.proposer.propose(Submission { by, namespace, command }).await?.expect_swept()
+    match parts.proposer.propose(Submission { by, namespace, command }).await?.reply {
+        Reply::Swept(swept) => Ok(swept),
+        other => Err(PortError::Fault(format!("upkeep was answered with {other:?}"))),
+    }
 }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One open stream.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::time::Duration;
 
-use jobbie_broker::command::Fetch;
+use jobbie_broker::command::{Fetch, HeartbeatItem};
 use jobbie_broker::event::JobEvent;
 use jobbie_broker::reply::LeasedJob;
-use jobbie_broker::{Change, Event, Name, Reply};
+use jobbie_broker::{Change, Event, Job, Name, Reply};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -18,7 +18,7 @@ use super::registry::Registration;
 use super::{StreamNews, StreamRequest};
 use crate::dispatch::Topic;
 use crate::dispatch::subscription::{News, Subscription};
-use crate::ports::{Caller, Decided, PortError, Ports};
+use crate::ports::{Caller, Decided, Owner, PortError, Ports};
 
 /// How long one fetch waits before the next; the stream itself has no end.
 const WAIT: Duration = Duration::from_secs(60);
@@ -42,7 +42,9 @@ pub struct JobStream {
     ready: VecDeque<StreamNews>,
     fetching: Option<Fetching>,
     /// News of leases that are not out yet: it may have come before the answer to the fetch they belong to.
-    early: Vec<JobEvent>,
+    early: VecDeque<JobEvent>,
+    /// Events were lost and what they said could not be read yet.
+    compare_due: bool,
     fetch_not_before: Instant,
     keep_alive_at: Instant,
     draining: bool,
@@ -89,44 +91,51 @@ impl JobStream {
             out: Out::default(),
             ready: VecDeque::new(),
             fetching: None,
-            early: Vec::new(),
+            early: VecDeque::new(),
+            compare_due: false,
             draining: false,
             ended: false,
         };
-        if named {
-            stream.adopt().await?;
-        }
+        stream.adopt().await?;
         Ok(stream)
     }
 
     /// Takes over the leases of an earlier stream of this worker.
     async fn adopt(&mut self) -> Result<(), PortError> {
+        let Some(registration) = &self.registration else { return Ok(()) };
+        self.ports.inner().streams.settled().await;
+        let index = self.ports.applied_index();
         let mine = self.leases().await?;
-        let index = self.ports.inner().reader.applied_index();
+        registration.adopted(index);
         let mut beats = Vec::new();
         for leased in mine {
-            if self.out.add(&leased) {
+            if self.out.add(&leased, self.request.concurrency as usize) {
                 beats.extend(leased.job.state.lease().map(|lease| alive(&leased.job.id(), lease.token)));
                 self.ready.push_back(StreamNews::Job { index, leased: Box::new(leased), adopted: true });
             }
         }
-        if !beats.is_empty() {
-            // Connecting is a sign of life. If it is not heard, the leases end when they would have anyway.
-            let _ = self.ports.heartbeat(&self.caller, beats).await;
-        }
+        // Connecting is a sign of life.
+        self.beat(beats).await;
         Ok(())
     }
 
     /// The leases of this worker that were granted to a stream of these queues.
     async fn leases(&self) -> Result<Vec<LeasedJob>, PortError> {
         let (namespace, worker) = (self.caller.namespace.clone(), self.request.worker.clone());
-        let limit = self.request.prefetch as usize;
-        let mut leases = self.ports.read(move |reader| reader.leases_of(&namespace, &worker, limit)).await?;
-        leases.retain(|leased| {
-            let of_stream = leased.job.state.lease().is_some_and(|lease| lease.stream_concurrency.is_some());
-            of_stream && self.request.queues.contains(&leased.job.queue)
-        });
-        Ok(leases)
+        let (queues, limit) = (self.request.queues.clone(), self.request.prefetch as usize);
+        let of_these = move |job: &Job| {
+            let of_stream = job.state.lease().is_some_and(|lease| lease.stream_concurrency.is_some());
+            of_stream && queues.contains(&job.queue)
+        };
+        self.ports.read(move |reader| reader.leases_of(&namespace, &worker, limit, of_these)).await
+    }
+
+    /// Signs of life for jobs on this stream. Not heard, they are said again long before the leases end, or
+    /// the leases end as they would have.
+    async fn beat(&self, beats: Vec<HeartbeatItem>) {
+        if !beats.is_empty() {
+            let _ = self.ports.heartbeat(&self.caller, beats).await;
+        }
     }
 
     /// The next piece of news; `None` at the end. Dropping the future loses nothing.
@@ -194,8 +203,8 @@ impl JobStream {
             stream_concurrency: Some(self.request.concurrency),
             request: None,
         };
-        let (ports, caller) = (self.ports.clone(), self.caller.clone());
-        self.fetching = Some(Box::pin(async move { ports.fetch(&caller, fetch, WAIT).await }));
+        let owner = self.owner();
+        self.fetching = Some(Box::pin(async move { owner.ports.fetch_for(&owner, fetch, WAIT).await }));
     }
 
     fn fetched(&mut self, decided: Result<Decided, PortError>) {
@@ -203,7 +212,7 @@ impl JobStream {
         match decided {
             Ok(Decided { index, reply: Reply::Fetched(jobs) }) => {
                 for leased in jobs {
-                    if self.out.add(&leased) {
+                    if self.out.add(&leased, self.request.concurrency as usize) {
                         self.ready.push_back(StreamNews::Job {
                             index,
                             leased: Box::new(leased),
@@ -224,15 +233,31 @@ impl JobStream {
             News::Event(numbered) => {
                 let Event::Job(event) = &numbered.event else { return };
                 if self.fetching.is_some() && event.change != Change::Started && !self.out.knows(event) {
-                    self.early.push(event.clone());
+                    // What one claim can bring is at most the prefetch; older news is of other leases.
+                    if self.early.len() >= self.request.prefetch as usize {
+                        self.early.pop_front();
+                    }
+                    self.early.push_back(event.clone());
                 }
                 self.ready.extend(self.out.heed(event));
+                let begun = self.out.begun(self.request.concurrency as usize);
+                self.beat(begun).await;
             }
-            // What cannot be read now is compared at the next chance: leases guard themselves.
-            News::Resync => {
-                if let Ok(held) = self.leases().await {
-                    self.ready.extend(self.out.compare(&held));
-                }
+            News::Resync => self.compare().await,
+        }
+    }
+
+    /// Asks the state itself what has become of the jobs that are out.
+    async fn compare(&mut self) {
+        let (namespace, jobs) = (self.caller.namespace.clone(), self.out.jobs());
+        let rows = self.ports.read(move |reader| {
+            jobs.iter().map(|job| reader.job_row(&namespace, job)).collect::<Result<Vec<_>, _>>()
+        });
+        match rows.await {
+            Ok(rows) => self.ready.extend(self.out.compare(&rows)),
+            Err(error) => {
+                tracing::warn!(%error, "a stream lost events and tries again to see what it missed");
+                self.compare_due = true;
             }
         }
     }
@@ -240,28 +265,28 @@ impl JobStream {
     /// Keeps the leases of buffered jobs alive: they have not begun, so nobody else can.
     async fn keep_alive(&mut self) {
         self.keep_alive_at = Instant::now() + third(&self.request);
-        let beats = self.out.buffered(self.request.concurrency as usize);
-        if !beats.is_empty() {
-            // Not heard now, it is said again long before the leases end.
-            let _ = self.ports.heartbeat(&self.caller, beats).await;
+        if std::mem::take(&mut self.compare_due) {
+            self.compare().await;
         }
+        self.beat(self.out.buffered(self.request.concurrency as usize)).await;
+    }
+
+    fn owner(&self) -> Owner {
+        let seat = self.registration.as_ref().map(Registration::seat);
+        Owner { ports: self.ports.clone(), caller: self.caller.clone(), seat }
     }
 }
 
 impl Drop for JobStream {
     fn drop(&mut self) {
-        let undelivered: Vec<LeasedJob> = self
-            .ready
-            .drain(..)
-            .filter_map(|news| match news {
-                StreamNews::Job { leased, adopted: false, .. } => Some(*leased),
-                _ => None,
-            })
-            .collect();
-        // Without a runtime the process is at its end, and the leases run out.
-        if let (false, Ok(runtime)) = (undelivered.is_empty(), tokio::runtime::Handle::try_current()) {
-            let (ports, caller) = (self.ports.clone(), self.caller.clone());
-            runtime.spawn(async move { ports.give_back(&caller, undelivered).await });
+        let mut undelivered: BTreeMap<u64, Vec<LeasedJob>> = BTreeMap::new();
+        for news in self.ready.drain(..) {
+            if let StreamNews::Job { index, leased, adopted: false } = news {
+                undelivered.entry(index).or_default().push(*leased);
+            }
+        }
+        for (index, jobs) in undelivered {
+            self.owner().give_back_soon(index, jobs);
         }
     }
 }

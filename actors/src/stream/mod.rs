@@ -16,7 +16,7 @@ mod out;
 mod registry;
 
 pub use job_stream::JobStream;
-pub(crate) use registry::Streams;
+pub(crate) use registry::{Seat, Streams};
 
 use jobbie_broker::reply::LeasedJob;
 use jobbie_broker::{JobId, Millis, Name};

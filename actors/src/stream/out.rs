@@ -5,7 +5,7 @@ use jobbie_broker::command::{HeartbeatItem, LeaseRef};
 use jobbie_broker::event::JobEvent;
 use jobbie_broker::reply::LeasedJob;
 use jobbie_broker::state::Reason;
-use jobbie_broker::{Change, JobId, JobNo, JobRef, LeaseToken, StateKind};
+use jobbie_broker::{Change, Job, JobId, JobNo, JobRef, LeaseToken, StateKind};
 
 use super::StreamNews;
 
@@ -15,6 +15,8 @@ struct Item {
     id: JobId,
     token: LeaseToken,
     cancel_told: bool,
+    /// Among the oldest, which the worker runs and keeps alive itself.
+    running: bool,
 }
 
 /// The jobs that are out.
@@ -28,14 +30,15 @@ impl Out {
         self.items.len()
     }
 
-    /// Adds a job; false if it carries no lease, or is out already.
-    pub fn add(&mut self, leased: &LeasedJob) -> bool {
+    /// Adds a job, where the oldest `running` ones run; false if it carries no lease, or is out already.
+    pub fn add(&mut self, leased: &LeasedJob, running: usize) -> bool {
         let Some(lease) = leased.job.state.lease() else { return false };
-        let item = Item { id: leased.job.id(), token: lease.token, cancel_told: false };
-        if self.place(item.id.no, Some(item.token)).is_some() {
+        if self.place(leased.job.no, Some(lease.token)).is_some() {
             return false;
         }
-        self.items.push(item);
+        // A fresh lease has its whole length, whoever keeps it alive from here on.
+        let running = self.items.len() < running;
+        self.items.push(Item { id: leased.job.id(), token: lease.token, cancel_told: false, running });
         true
     }
 
@@ -57,34 +60,47 @@ impl Out {
             return tell.then(|| StreamNews::Cancel(event.job.clone()));
         }
         self.items.remove(place);
-        // The worker knows of what it has answered itself; these two it must be told.
-        let lost = matches!(event.change, Change::Crashed | Change::TimedOut)
+        // The worker knows of what it has answered itself; these it must be told. It may have released the job
+        // itself, then it hears of it twice.
+        let lost = matches!(event.change, Change::Crashed | Change::TimedOut | Change::Released)
             || matches!(event.reason, Some(Reason::Crashed | Reason::Timeout));
         lost.then(|| StreamNews::LeaseLost(event.job.clone()))
     }
 
-    /// Compares with the leases that the worker really has, after events were lost.
-    pub fn compare(&mut self, held: &[LeasedJob]) -> Vec<StreamNews> {
-        let holds = |item: &Item| {
-            held.iter().find(|leased| {
-                leased.job.no == item.id.no && leased.job.state.lease().is_some_and(|l| l.token == item.token)
-            })
-        };
+    /// The jobs that are out.
+    pub fn jobs(&self) -> Vec<JobRef> {
+        self.items.iter().map(|item| JobRef::from(&item.id)).collect()
+    }
+
+    /// Compares with the rows of [`Out::jobs`], after events were lost.
+    pub fn compare(&mut self, rows: &[Option<Job>]) -> Vec<StreamNews> {
         let mut news = Vec::new();
-        self.items.retain_mut(|item| match holds(item) {
-            None => {
+        let mut rows = rows.iter();
+        self.items.retain_mut(|item| {
+            let row = rows.next().and_then(Option::as_ref);
+            let holds = |job: &&Job| job.state.lease().is_some_and(|lease| lease.token == item.token);
+            let Some(job) = row.filter(holds) else {
                 news.push(StreamNews::LeaseLost(item.id.clone()));
-                false
+                return false;
+            };
+            if job.cancel_requested_at.is_some() && !item.cancel_told {
+                item.cancel_told = true;
+                news.push(StreamNews::Cancel(item.id.clone()));
             }
-            Some(leased) => {
-                if leased.job.cancel_requested_at.is_some() && !item.cancel_told {
-                    item.cancel_told = true;
-                    news.push(StreamNews::Cancel(item.id.clone()));
-                }
-                true
-            }
+            true
         });
         news
+    }
+
+    /// Signs of life for the jobs that have come among the oldest `running` since this was last asked: the
+    /// worker begins with them now, and has a whole lease to say so.
+    pub fn begun(&mut self, running: usize) -> Vec<HeartbeatItem> {
+        let mut begun = Vec::new();
+        for item in self.items.iter_mut().take(running).filter(|item| !item.running) {
+            item.running = true;
+            begun.push(alive(&item.id, item.token));
+        }
+        begun
     }
 
     /// Signs of life for the jobs beyond the oldest `running`: those have not begun.

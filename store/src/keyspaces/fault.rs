@@ -81,6 +81,22 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// True if the operating system refused something that it may grant the next time (no file handles, no
+    /// room, no permission), or the database is in use: what is on disk is not to blame. A missing file is.
+    pub(crate) fn is_passing(&self) -> bool {
+        if matches!(self, Self::Fjall(fjall::Error::Locked)) {
+            return true;
+        }
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if let Some(io) = error.downcast_ref::<io::Error>() {
+                return io.raw_os_error().is_some() && io.kind() != io::ErrorKind::NotFound;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// A failure of the operating system while doing something with a path.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
@@ -115,4 +131,22 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else a healthy state is thrown away because there were no file handles left.
+    #[test]
+    fn a_refusal_of_the_operating_system_is_not_damage() {
+        let io = |source: io::Error| Fault::io("open", "state/1")(source);
+        let too_many_files = io::Error::from_raw_os_error(24);
+        assert!(io(too_many_files).is_passing());
+        assert!(Fault::Fjall(fjall::Error::Io(io::Error::from_raw_os_error(28))).is_passing());
+        assert!(Fault::Fjall(fjall::Error::Locked).is_passing());
+        assert!(!io(io::Error::from_raw_os_error(2)).is_passing(), "a missing file is");
+        assert!(!io(io::ErrorKind::UnexpectedEof.into()).is_passing(), "a file that is too short is");
+        assert!(!Fault::Torn("a 1, b 2".into()).is_passing());
+    }
 }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! opens, keyspaces agree, not behind the purged log ──► used as it is
+//! the operating system refuses ──► refused: nothing is broken
 //! anything else ──► set aside ──► empty, or the newest snapshot
 //!                                      │ still behind the purged log
 //!                                      ▼
@@ -42,14 +43,16 @@ pub(super) fn recover(
                 let report = Recovery {
                     applied: mark.applied.map(|at| at.index),
                     state: StateFound::Intact,
-                    snapshot: snapshot.as_ref().and_then(|file| Some(file.mark().applied?.index)),
+                    snapshot: reach(snapshot.as_ref()),
                     damaged_snapshot: damage,
                 };
                 return Ok(Recovered { keyspaces, tables, mark, report });
             }
-            // Somebody in this very process has it open: nothing is broken.
-            Err(Unusable::Fault(Fault::Fjall(fjall::Error::Locked))) => {
-                return Err(Fault::Fjall(fjall::Error::Locked).into());
+            // Nothing is broken: the next start may find it as it was.
+            Err(Unusable::Fault(fault)) if fault.is_passing() => return Err(fault.into()),
+            // Nothing could take its place.
+            Err(Unusable::Behind { applied, purged }) if reach(snapshot.as_ref()) < Some(purged) => {
+                return Err(OpenError::Gap { applied, purged, damaged_snapshot: damage });
             }
             Err(why) => {
                 let reason = why.to_string();
@@ -62,6 +65,11 @@ pub(super) fn recover(
         found = StateFound::Rebuilt { reason: "there is no state".to_owned(), aside: None };
     }
     build(states, snapshots, (snapshot, damage), purged, found)
+}
+
+/// The log index that a snapshot has come to.
+fn reach(snapshot: Option<&SnapshotFile>) -> Option<u64> {
+    Some(snapshot?.mark().applied?.index)
 }
 
 /// Why a state cannot be used.

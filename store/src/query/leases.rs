@@ -5,7 +5,7 @@ use jobbie_broker::body::BodyKind;
 use jobbie_broker::reply::LeasedJob;
 use jobbie_broker::tables::schema::{Due, DueKey, Jobs, Lane, Leases};
 use jobbie_broker::tables::{Key, Space};
-use jobbie_broker::{JobNo, Json, Name, Timestamp};
+use jobbie_broker::{Job, JobNo, Json, Name, Timestamp};
 
 use super::job::body;
 use super::{DueLease, Reader};
@@ -92,11 +92,17 @@ impl Reader {
         timers(&view, lane, front, None).next().map(|key| Ok(key?.at)).transpose()
     }
 
-    /// The jobs that a worker holds, with payload and checkpoint, oldest grant first.
+    /// The jobs that a worker holds and that are wanted, with payload and checkpoint, oldest grant first.
     ///
     /// # Errors
     /// If the machine fails.
-    pub fn leases_of(&self, namespace: &Name, worker: &Name, limit: usize) -> Result<Vec<LeasedJob>, Fault> {
+    pub fn leases_of(
+        &self,
+        namespace: &Name,
+        worker: &Name,
+        limit: usize,
+        wanted: impl Fn(&Job) -> bool,
+    ) -> Result<Vec<LeasedJob>, Fault> {
         let (view, _live) = self.view();
         let mut prefix = namespace.bytes();
         worker.write(&mut prefix);
@@ -107,10 +113,12 @@ impl Reader {
             held.push((row.granted_at, key.job));
         }
         held.sort_unstable();
-        held.truncate(limit);
-        let mut jobs = Vec::with_capacity(held.len());
+        let mut jobs = Vec::new();
         for (_, no) in held {
-            let Some(job) = view.row::<Jobs>(&no)? else { continue };
+            if jobs.len() >= limit {
+                break;
+            }
+            let Some(job) = view.row::<Jobs>(&no)?.filter(|job| wanted(job)) else { continue };
             let payload = body(&view, no, BodyKind::Payload, Some(&job.payload))?.unwrap_or_else(Json::null);
             let checkpoint = body(&view, no, BodyKind::Checkpoint, job.checkpoint.as_ref())?;
             jobs.push(LeasedJob { job, payload, checkpoint });

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the scheduler asks before it proposes a step of upkeep.
 
-use jobbie_broker::tables::schema::{Finished, FinishedKey, ForgetKey, Forgets};
+use jobbie_broker::request::RequestKey;
+use jobbie_broker::tables::schema::{Finished, FinishedKey, ForgetKey, Forgets, RequestRowKey, Requests};
 use jobbie_broker::tables::{Key, Space};
-use jobbie_broker::{QueueKey, StateKind, Timestamp};
+use jobbie_broker::{Name, QueueKey, StateKind, Timestamp};
 
 use super::Reader;
 use crate::keyspaces::Fault;
@@ -26,6 +27,17 @@ impl Reader {
             Some(found) => Ok(read_key::<Forgets>(&found?.0)?.at <= now),
             None => Ok(false),
         }
+    }
+
+    /// True if a call with this key was answered and is remembered.
+    ///
+    /// # Errors
+    /// If the machine fails.
+    pub fn is_remembered(&self, namespace: &Name, by: &Name, request: &RequestKey) -> Result<bool, Fault> {
+        let (namespace, by, key) = (namespace.clone(), by.clone(), request.key.clone());
+        let row = RequestRowKey { namespace, by, route: request.route, key };
+        let (view, _live) = self.view();
+        Ok(view.row::<Requests>(&row)?.is_some())
     }
 
     /// True if a purge of the queue has something to do: it is being cleared or deleted, a round is under

@@ -7,7 +7,7 @@ use jobbie_broker::job::JobSpec;
 use jobbie_broker::reply::LeasedJob;
 use jobbie_broker::state::Reason;
 use jobbie_broker::tables::mem::MemTables;
-use jobbie_broker::{Change, Command, Json, Millis, Proposal, Reply, StateKind, Submission, Timestamp};
+use jobbie_broker::{Change, Command, Job, Json, Millis, Proposal, Reply, StateKind, Submission, Timestamp};
 
 use super::{Out, StreamNews};
 
@@ -60,8 +60,8 @@ fn event(of: &LeasedJob, change: Change, state: StateKind, reason: Option<Reason
 fn out(jobs: &[LeasedJob]) -> Out {
     let mut out = Out::default();
     for job in jobs {
-        assert!(out.add(job));
-        assert!(!out.add(job), "a lease goes out once");
+        assert!(out.add(job, 1));
+        assert!(!out.add(job, 1), "a lease goes out once");
     }
     out
 }
@@ -79,6 +79,7 @@ fn an_answered_job_gives_its_credit_back_without_a_word() {
 fn a_lost_lease_is_told() {
     for (change, state, reason) in [
         (Change::Crashed, StateKind::Retrying, None),
+        (Change::Released, StateKind::Pending, None),
         (Change::TimedOut, StateKind::Retrying, None),
         (Change::Died, StateKind::Dead, Some(Reason::Crashed)),
         (Change::Died, StateKind::Dead, Some(Reason::Timeout)),
@@ -115,11 +116,25 @@ fn news_of_an_older_lease_of_the_same_job_means_nothing() {
 fn after_lost_events_the_leases_themselves_decide() {
     let jobs = leased(3);
     let mut out = out(&jobs);
-    let mut held = jobs[1..].to_vec();
-    held[0].job.cancel_requested_at = Some(Timestamp(1500));
-    let news = out.compare(&held);
+    let mut rows: Vec<Option<Job>> = jobs.iter().map(|leased| Some(leased.job.clone())).collect();
+    rows[0] = None;
+    rows[1].as_mut().unwrap().cancel_requested_at = Some(Timestamp(1500));
+    let news = out.compare(&rows);
     assert!(matches!(&news[..], [StreamNews::LeaseLost(lost), StreamNews::Cancel(cancelled)]
         if *lost == jobs[0].job.id() && *cancelled == jobs[1].job.id()));
     assert_eq!(out.len(), 2);
     assert_eq!(out.buffered(1).len(), 1, "the oldest one runs, the other waits in the worker's buffer");
+}
+
+/// Else it begins with what the stream's last sign of life has left of its lease.
+#[test]
+fn a_job_that_begins_gets_a_whole_lease() {
+    let jobs = leased(3);
+    let mut out = out(&jobs);
+    assert!(out.begun(1).is_empty(), "the first one began with a fresh lease");
+    out.heed(&event(&jobs[0], Change::Completed, StateKind::Completed, None));
+    let begun = out.begun(1);
+    assert_eq!(begun.len(), 1);
+    assert_eq!(begun[0].lease.token, jobs[1].job.state.lease().map(|lease| lease.token));
+    assert!(out.begun(1).is_empty(), "once");
 }
