@@ -4,8 +4,8 @@
 //! Counts of jobs come from the events, so every node counts what it applies; `jobbie_jobs` is read from
 //! the queue rows when somebody asks. A queue beyond the first [`MAX_QUEUES`] counts as `_other`.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jobbie_broker::{Change, Event, Name, StateKind};
@@ -58,10 +58,21 @@ fn job_seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.005, 2.0, 20))
 }
 
+/// What is counted of one queue; looked up once for each event.
+struct QueueMetrics {
+    label: String,
+    enqueued: Counter,
+    completed: Counter,
+    failed: Counter,
+    dead: Counter,
+    latency: Histogram,
+    duration: Histogram,
+}
+
 /// All metrics of this process.
 pub struct Metrics {
     registry: Registry,
-    known_queues: Mutex<HashSet<Name>>,
+    queues: Mutex<HashMap<Name, Arc<QueueMetrics>>>,
     jobs: Family<QueueStateLabels, Gauge>,
     enqueued: ByQueue<Counter>,
     completed: ByQueue<Counter>,
@@ -92,7 +103,7 @@ impl Default for Metrics {
             }};
         }
         Self {
-            known_queues: Mutex::default(),
+            queues: Mutex::default(),
             jobs: metric!("jobs", "Jobs by queue and state", Family::default()),
             enqueued: metric!(
                 "enqueued",
@@ -152,35 +163,52 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    fn queue_label(&self, queue: &Name) -> QueueLabel {
-        let mut known = self.known_queues.lock().unwrap_or_else(PoisonError::into_inner);
-        let named = known.contains(queue) || known.len() < MAX_QUEUES && known.insert(queue.clone());
-        QueueLabel { queue: if named { queue.to_string() } else { OTHER.to_owned() } }
+    /// The metrics of a queue, or of all queues beyond the first [`MAX_QUEUES`] together.
+    fn queue(&self, queue: &Name) -> Arc<QueueMetrics> {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = queues.get(queue) {
+            return known.clone();
+        }
+        let other = queues.len() >= MAX_QUEUES;
+        let name: Name = if other { OTHER.into() } else { queue.clone() };
+        let label = QueueLabel { queue: name.to_string() };
+        let metrics = || {
+            Arc::new(QueueMetrics {
+                enqueued: self.enqueued.get_or_create(&label).clone(),
+                completed: self.completed.get_or_create(&label).clone(),
+                failed: self.failed.get_or_create(&label).clone(),
+                dead: self.dead.get_or_create(&label).clone(),
+                latency: self.latency.get_or_create(&label).clone(),
+                duration: self.duration.get_or_create(&label).clone(),
+                label: label.queue.clone(),
+            })
+        };
+        queues.entry(name).or_insert_with(metrics).clone()
     }
 
     /// Counts an event.
     pub fn count(&self, event: &Event) {
         let Event::Job(job) = event else { return };
-        let family = match job.change {
-            Change::Enqueued => &self.enqueued,
-            Change::Completed => &self.completed,
-            Change::Failed | Change::TimedOut | Change::Crashed => &self.failed,
-            Change::Died => &self.dead,
+        let queue = self.queue(&job.queue);
+        let counter = match job.change {
+            Change::Enqueued => &queue.enqueued,
+            Change::Completed => &queue.completed,
+            Change::Failed | Change::TimedOut | Change::Crashed => &queue.failed,
+            Change::Died => &queue.dead,
             Change::Started => {
                 if let Some(took) = job.took_ms {
-                    self.latency.get_or_create(&self.queue_label(&job.queue)).observe(took as f64 / 1000.0);
+                    queue.latency.observe(took as f64 / 1000.0);
                 }
                 return;
             }
             _ => return,
         };
-        let label = self.queue_label(&job.queue);
-        family.get_or_create(&label).inc();
+        counter.inc();
         if job.change == Change::Died && job.from == Some(StateKind::Active) {
-            self.failed.get_or_create(&label).inc();
+            queue.failed.inc();
         }
         if let Some(took) = job.took_ms {
-            self.duration.get_or_create(&label).observe(took as f64 / 1000.0);
+            queue.duration.observe(took as f64 / 1000.0);
         }
     }
 
@@ -209,9 +237,9 @@ impl Metrics {
         self.journal_bytes.set(number(disk.journal_bytes));
         self.jobs.clear();
         for (key, queue) in reader.all_queues() {
-            let label = self.queue_label(&key.queue);
+            let metrics = self.queue(&key.queue);
             for state in StateKind::ALL {
-                let labels = QueueStateLabels { queue: label.queue.clone(), state: state.name() };
+                let labels = QueueStateLabels { queue: metrics.label.clone(), state: state.name() };
                 self.jobs.get_or_create(&labels).inc_by(number(queue.count(state)));
             }
         }
@@ -242,5 +270,23 @@ impl Metrics {
 impl LogObserver for Metrics {
     fn synced(&self, took: Duration, _: usize, _: usize) {
         self.fsync.observe(took.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else whoever makes up queue names fills the memory of whatever scrapes this.
+    #[test]
+    fn queues_beyond_the_most_share_a_label() {
+        let metrics = Metrics::default();
+        for n in 0..MAX_QUEUES + 10 {
+            metrics.queue(&format!("q{n}").into()).enqueued.inc();
+        }
+        assert_eq!(metrics.queue(&"q0".into()).label, "q0");
+        let late = metrics.queue(&format!("q{}", MAX_QUEUES + 1).into());
+        assert_eq!((late.label.as_str(), late.enqueued.get()), (OTHER, 10));
+        assert_eq!(metrics.queues.lock().unwrap().len(), MAX_QUEUES + 1);
     }
 }
