@@ -165,6 +165,16 @@ pub enum OpenError {
         /// A damaged snapshot that was found, where it lies now.
         damaged_snapshot: Option<PathBuf>,
     },
+    /// There is a state but no log at all: somebody has removed it. Its vote is gone too, and whether the state
+    /// has everything that was acknowledged, nobody can tell.
+    #[error(
+        "the log is missing, while the state has come to entry {applied}: put the files of `log` back, restore a \
+         backup, or replace this node"
+    )]
+    LogMissing {
+        /// The last log index in the state.
+        applied: u64,
+    },
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] LogError),

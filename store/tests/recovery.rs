@@ -19,14 +19,19 @@ use openraft::entry::RaftEntry;
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{RaftLogReader, StorageHelper};
 
+/// Puts entries into the log.
+async fn logged(opened: &mut Opened, entries: &[Entry]) {
+    // A log begins with the entry that makes the first members; what it says does not matter here.
+    let first = std::iter::once(Entry::new_blank(log_id(1, 0)));
+    opened.log.blocking_append(first.chain(entries.iter().cloned())).await.unwrap();
+}
+
 /// A directory with a life in it: 300 entries in the log, the first 150 purged, a snapshot at 200, the
 /// state at 250. Gives the tables of the whole life.
 async fn lived(dir: &Path, purge: bool) -> MemTables {
     let (entries, memory) = life(300, 7);
     let (mut opened, _) = open(dir).unwrap();
-    // A log begins with the entry that makes the first members; what it says does not matter here.
-    let first = std::iter::once(Entry::new_blank(log_id(1, 0)));
-    opened.log.blocking_append(first.chain(entries.clone())).await.unwrap();
+    logged(&mut opened, &entries).await;
     opened.log.save_committed(Some(log_id(1, 300))).await.unwrap();
     let mut entries = entries.into_iter();
     apply(&mut opened.machine, entries.by_ref().take(200).collect()).await.unwrap();
@@ -169,6 +174,7 @@ async fn what_was_applied_is_not_applied_again_nor_told_again() {
     let dir = tempfile::tempdir().unwrap();
     let (entries, _) = life(30, 9);
     let (mut opened, told) = open(dir.path()).unwrap();
+    logged(&mut opened, &entries).await;
     apply(&mut opened.machine, entries.clone()).await.unwrap();
     assert_eq!(told.0.lock().unwrap().len(), 30);
     drop(opened);
@@ -178,6 +184,20 @@ async fn what_was_applied_is_not_applied_again_nor_told_again() {
     assert!(told.0.lock().unwrap().is_empty());
     let error = apply(&mut opened.machine, life(31, 9).0.split_off(30)).await.unwrap_err();
     assert!(error.to_string().contains("failed before"), "a fault is for good: {error}");
+}
+
+/// Else a node would go on without its vote, and without what its state has not kept.
+#[tokio::test]
+async fn a_state_whose_log_is_gone_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (entries, _) = life(30, 9);
+    let (mut opened, _) = open(dir.path()).unwrap();
+    logged(&mut opened, &entries).await;
+    apply(&mut opened.machine, entries).await.unwrap();
+    drop(opened);
+    fs::remove_dir_all(dir.path().join("log")).unwrap();
+    let Err(error) = open(dir.path()) else { panic!("opened") };
+    assert!(matches!(error, OpenError::LogMissing { applied: 30 }), "{error}");
 }
 
 #[test]

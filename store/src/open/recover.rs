@@ -39,6 +39,9 @@ pub(super) fn recover(
     if let Some(number) = states.current()?.filter(|number| states.exists(*number)) {
         match usable(states, number, purged) {
             Ok((keyspaces, tables, mark)) => {
+                if let (None, None, Some(at)) = (log.last_index, purged, mark.applied) {
+                    return Err(OpenError::LogMissing { applied: at.index });
+                }
                 states.sweep(&keyspaces)?;
                 let report = Recovery {
                     applied: mark.applied.map(|at| at.index),
