@@ -8,11 +8,13 @@
 //! What it promises:
 //! * [`Error::Connect`] means nothing was sent;
 //! * a request is repeated by itself only on a kept-alive connection that the server closed before answering,
-//!   and in [`Client::send_repeatable`], which is for calls that the contract makes safe to repeat.
+//!   and in [`Client::send_repeatable`], which is for calls that the contract makes safe to repeat;
+//! * a call that is not safe to repeat says so with [`Call::once`] and is written at most once.
 
 mod address;
 mod error;
 mod http1;
+mod repeat;
 mod sse;
 #[cfg(test)]
 pub mod testing;
@@ -36,8 +38,6 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest answer that is read into memory: the contract's largest is a 16 MiB batch, plus its envelope.
 pub const MAX_ANSWER: usize = 64 << 20;
-/// How often a repeatable call is tried before the last error is shown.
-const TRIES: u32 = 5;
 
 /// A server, how to prove who is calling, and the connections kept open to it.
 pub struct Client {
@@ -58,6 +58,8 @@ pub struct Call {
     pub timeout: Duration,
     /// Sent as `Idempotency-Key`, which makes an enqueue repeatable.
     pub key: Option<String>,
+    /// Whether it may be written a second time when the first was not answered.
+    is_repeatable: bool,
 }
 
 /// What the server answered, with a status below 400.
@@ -70,7 +72,7 @@ pub struct Answer {
 impl Call {
     /// A call without a body.
     pub fn new(method: &'static str, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), body: None, timeout: CALL_TIMEOUT, key: None }
+        Self { method, path: path.into(), body: None, timeout: CALL_TIMEOUT, key: None, is_repeatable: true }
     }
 
     /// A `POST` with a JSON body.
@@ -82,6 +84,12 @@ impl Call {
     pub fn json(mut self, body: &impl Serialize) -> Result<Self, Error> {
         self.body = Some(serde_json::to_vec(body).map_err(|e| Error::Nonsense(e.to_string()))?);
         Ok(self)
+    }
+
+    /// The same call, never sent twice: a second one would do something else again.
+    pub fn once(mut self) -> Self {
+        self.is_repeatable = false;
+        self
     }
 
     /// The same call, allowed to take `wait` longer than a usual one.
@@ -130,7 +138,8 @@ impl Client {
     /// Sends one call and reads its answer; a status of 400 and above is an [`Error::Refused`].
     pub async fn send(&self, call: &Call) -> Result<Answer, Error> {
         let request = self.request_bytes(call, "application/json", &[]);
-        let (head, body) = match tokio::time::timeout(call.timeout, self.exchange(&request)).await {
+        let exchange = self.exchange(&request, call.is_repeatable);
+        let (head, body) = match tokio::time::timeout(call.timeout, exchange).await {
             Ok(done) => done?,
             Err(_) => return Err(Error::TimedOut { authority: self.base.authority(), after: call.timeout }),
         };
@@ -141,19 +150,15 @@ impl Client {
     }
 
     /// Sends a call that is safe to repeat, again and again while its outcome is unknown or the cluster has no
-    /// leader. Bounded: the last error is returned.
+    /// leader. Bounded; the error that is returned is never weaker than what is known: see [`repeat`].
     pub async fn send_repeatable(&self, call: &Call) -> Result<Answer, Error> {
-        let mut pause = Duration::from_millis(100);
-        for _ in 1..TRIES {
+        let mut repeats = repeat::Repeats::default();
+        loop {
             match self.send(call).await {
-                Err(e) if e.worth_repeating() => {
-                    tokio::time::sleep(e.retry_after().unwrap_or(pause).min(Duration::from_secs(5))).await;
-                    pause *= 3;
-                }
-                known => return known,
+                Ok(answer) => return Ok(answer),
+                Err(e) => tokio::time::sleep(repeats.after(e)?).await,
             }
         }
-        self.send(call).await
     }
 
     /// Opens an event stream below `/api/v1`.
@@ -221,20 +226,25 @@ impl Client {
         bytes
     }
 
-    async fn exchange(&self, request: &[u8]) -> Result<(Head, Vec<u8>), Error> {
-        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if let Some(mut conn) = kept {
-            let mut body = Vec::new();
+    async fn exchange(&self, request: &[u8], is_repeatable: bool) -> Result<(Head, Vec<u8>), Error> {
+        let (mut body, mut unanswered) = (Vec::new(), None);
+        // A kept connection may be gone, and whether the request was read is then unknown. So a call that must not
+        // be written twice gets a fresh one.
+        let kept = is_repeatable.then(|| self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop());
+        if let Some(mut conn) = kept.flatten() {
             match conn.roundtrip(request, &mut body, MAX_ANSWER).await {
                 Ok(head) => return Ok((self.keep(conn, head), body)),
-                // The server closed an idle connection while the request was on its way. It has answered
-                // nothing, and every call of the contract is safe to repeat or was not read.
-                Err(_) if !conn.saw_answer() => {}
+                // Most likely the server closed an idle connection while the request was on its way.
+                Err(e) if !conn.saw_answer() => unanswered = Some(e),
                 Err(e) => return Err(self.broken(e)),
             }
         }
-        let mut conn = self.connect().await?;
-        let mut body = Vec::new();
+        let mut conn = match (self.connect().await, unanswered) {
+            (Ok(conn), _) => conn,
+            // The request was written before, so this is not "nothing was sent".
+            (Err(_), Some(unanswered)) => return Err(self.broken(unanswered)),
+            (Err(e), None) => return Err(e),
+        };
         let head = conn.roundtrip(request, &mut body, MAX_ANSWER).await.map_err(|e| self.broken(e))?;
         Ok((self.keep(conn, head), body))
     }

@@ -11,10 +11,12 @@ use crate::client::Error;
 pub const HELP: &str = "\
 Exit codes:
   0  done
-  1  the server refused or failed, or a job failed (work --drain, jobs wait)
+  1  the server refused or failed, or it is unknown what happened, or a job did not complete (work --drain,
+     work --once, jobs wait)
   2  the command line is wrong
   3  no connection to the server; nothing was sent
-  4  nothing there: no job to fetch, a wait ran out, or no such job or queue";
+  4  nothing there: no job to fetch, a wait ran out, or no such job or queue
+ 70  a part of the server failed for good, and `jobbie server` ended";
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,21 @@ pub enum Exit {
     Unreachable = 3,
     /// Nothing found, or a wait ran out.
     Nothing = 4,
+}
+
+impl Exit {
+    /// The one that says more about a series of calls: something done wrong before something not done, something
+    /// not done before nothing there.
+    pub fn worse(self, other: Self) -> Self {
+        let rank = |exit| match exit {
+            Self::Done => 0,
+            Self::Nothing => 1,
+            Self::Unreachable => 2,
+            Self::Failed => 3,
+            Self::Usage => 4,
+        };
+        if rank(other) > rank(self) { other } else { self }
+    }
 }
 
 impl From<Exit> for ExitCode {

@@ -126,6 +126,16 @@ impl Error {
         }
     }
 
+    /// Whether the call may have taken effect though this is not the answer to it.
+    pub fn is_unknown(&self) -> bool {
+        match self {
+            Self::Broken { .. } | Self::TimedOut { .. } | Self::Nonsense(_) => true,
+            // The contract has one code for it; a gateway on the way has none and does not know either.
+            Self::Refused(r) => r.code == "OUTCOME_UNKNOWN" || r.status >= 500 && r.code.starts_with("HTTP_"),
+            Self::Address(_) | Self::Connect { .. } => false,
+        }
+    }
+
     /// Whether this is a state that passes by itself: a restart, a failover, a full queue of requests. What is
     /// left are answers that will be the same tomorrow.
     pub fn is_passing(&self) -> bool {
@@ -211,5 +221,7 @@ mod tests {
         assert!(refused(429, "OVERLOADED").is_passing() && !refused(429, "OVERLOADED").worth_repeating());
         assert!(!refused(409, "LEASE_LOST").is_passing());
         assert!(!Error::Address(String::new()).is_passing());
+        assert!(refused(503, "OUTCOME_UNKNOWN").is_unknown() && !refused(503, "UNAVAILABLE").is_unknown());
+        assert!(Error::Refused(Refusal::read(504, None, b"<html>")).is_unknown());
     }
 }

@@ -75,6 +75,39 @@ async fn a_connection_closed_while_idle_is_replaced() {
 }
 
 #[tokio::test]
+async fn what_was_written_on_a_kept_connection_is_not_called_never_sent() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = Client::new(&format!("http://{}", listener.local_addr().unwrap()), None).unwrap();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        drop(listener);
+        stream.read(&mut [0; 1024]).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+        // Reads the second request and dies.
+        stream.read(&mut [0; 1024]).await.unwrap();
+    });
+    client.get("/first").await.unwrap();
+    let error = client.send(&Call::new("POST", "/second")).await.unwrap_err();
+    assert!(matches!(error, Error::Broken { .. }), "{error}");
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_must_not_be_repeated_is_written_once() {
+    let fake = Fake::start(|a| match a.path.as_str() {
+        "/api/v1/clone" => Reply::Raw(String::new()),
+        _ => Reply::Json(200, "{}".into()),
+    })
+    .await;
+    let client = fake.client();
+    client.get("/first").await.unwrap();
+    let error = client.send(&Call::new("POST", "/clone").once()).await.unwrap_err();
+    assert!(matches!(error, Error::Broken { .. }), "{error}");
+    assert_eq!(fake.asked().len(), 2);
+}
+
+#[tokio::test]
 async fn chunked_bodies_and_event_streams() {
     let fake = Fake::start(|a| {
         let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";

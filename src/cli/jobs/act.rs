@@ -96,11 +96,11 @@ impl Act {
             }
         };
         let mut worst = Exit::Done;
-        for id in &ids.ids {
+        for (at, id) in ids.ids.iter().enumerate() {
             let call = Call::new(method, format!("/jobs/{}{verb}", segment(id)));
-            // A copy is a new job each time, so it is the one call here that must not be repeated blindly.
+            // A copy is a new job each time, so it is the one call here that is never written twice.
             let answer = match (verb, method) {
-                ("/clone", _) => context.client.send(&call.json(&body)?).await,
+                ("/clone", _) => context.client.send(&call.json(&body)?.once()).await,
                 (_, "DELETE") => context.client.send_repeatable(&call).await,
                 _ => context.client.send_repeatable(&call.json(&body)?).await,
             };
@@ -110,10 +110,11 @@ impl Act {
                 Err(e) => {
                     note(format!("jobbie: {id}: {e}"));
                     let (exit, _) = exit::of(&e.into());
-                    worst = exit;
                     if exit == Exit::Unreachable {
-                        break;
+                        // For the jobs before this one, something was sent.
+                        return Ok(if at == 0 { exit } else { Exit::Failed });
                     }
+                    worst = worst.worse(exit);
                 }
             }
         }

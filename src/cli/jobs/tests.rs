@@ -78,11 +78,16 @@ async fn verbs_go_where_they_belong() {
 async fn every_job_is_tried_and_the_exit_code_tells() {
     let fake = Fake::start(|asked| match asked.path.as_str() {
         "/api/v1/jobs/gone/retry" => Reply::Json(404, r#"{"error":"no such job","code":"NOT_FOUND"}"#.into()),
+        "/api/v1/jobs/busy/retry" => Reply::Json(409, r#"{"error":"it runs","code":"CONFLICT"}"#.into()),
         _ => Reply::Json(200, "{}".into()),
     })
     .await;
     assert_eq!(run(&["retry", "gone", "j"], Format::Table, &fake).await.unwrap(), Exit::Nothing);
     assert_eq!(fake.asked().len(), 2);
+    for line in [["retry", "busy", "gone", "j"], ["retry", "gone", "j", "busy"]] {
+        let worst = run(&line, Format::Table, &fake).await.unwrap();
+        assert_eq!(worst, Exit::Failed, "the worst of {line:?}, not the last");
+    }
     let one = run(&["retry", "gone"], Format::Table, &fake).await.unwrap_err();
     assert_eq!(exit::of(&one).0, Exit::Nothing);
     assert!(run(&["patch", "j"], Format::Table, &fake).await.is_err());
