@@ -69,16 +69,21 @@ pub async fn settle(
         }
     };
     let settled = until_known(worker, verb, id, &body).await?;
-    match (&settled, verdict) {
-        // The work is done. That what it printed cannot be stored is no reason to do it again.
-        (Settled::Refused(why), Verdict::Ack { result: Some(_) }) => {
+    let Settled::Refused(why) = &settled else { return Ok(settled) };
+    // How it ended counts. That what came with it cannot be stored is no reason to leave the job to its lease.
+    let mut bare = Body::default();
+    bare.set("lease_token", &token)?;
+    match verdict {
+        Verdict::Ack { .. } => {
             worker.log.say(&format!("{id}: completed without its result, which was refused: {why}"));
-            let mut bare = Body::default();
-            bare.set("lease_token", &token)?;
-            until_known(worker, verb, id, &bare).await
         }
-        _ => Ok(settled),
+        Verdict::Fail { error, retry, .. } => {
+            worker.log.say(&format!("{id}: failed without its backtrace, which was refused: {why}"));
+            bare.set("error", error)?.opt("retry", (!retry).then_some(false).as_ref())?;
+        }
+        Verdict::Release { .. } | Verdict::Nothing => return Ok(settled),
     }
+    until_known(worker, verb, id, &bare).await
 }
 
 /// Gives back a job that was never started. Best effort.

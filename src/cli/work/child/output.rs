@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 const MAX_STDOUT: usize = 1 << 20;
 /// Lines of stderr that are kept for the job's record.
 const MAX_LINES: usize = 20;
-/// Bytes of one such line.
+/// Bytes of one such line: all of them stay below the server's limits for an error (16 KiB) and a backtrace (64 KiB).
 const MAX_LINE: usize = 1 << 10;
 
 /// What a child wrote to stdout.
@@ -59,13 +59,21 @@ impl Tail {
         if self.lines.len() == MAX_LINES {
             self.lines.pop_front();
         }
-        self.lines.push_back(super::super::super::out::shortened(line, MAX_LINE));
+        self.lines.push_back(cut(line));
     }
 
     /// The lines.
     pub fn text(&self) -> String {
         self.lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// At most [`MAX_LINE`] bytes, with an ellipsis where something is missing.
+fn cut(line: &str) -> String {
+    if line.len() <= MAX_LINE {
+        return line.to_owned();
+    }
+    format!("{}…", &line[..line.floor_char_boundary(MAX_LINE - '…'.len_utf8())])
 }
 
 /// Reads everything.
@@ -132,6 +140,18 @@ mod tests {
         assert_eq!(seen.iter().count(), 61);
         let kept = tail.text();
         assert!(kept.starts_with("line 12\n") && kept.ends_with("line 30\nend"), "{kept}");
+    }
+
+    #[test]
+    fn a_backtrace_of_wide_characters_fits_the_servers_limit() {
+        let mut tail = Tail::default();
+        for _ in 0..MAX_LINES {
+            tail.push(&format!("x{}", "🦀".repeat(2 * MAX_LINE)));
+        }
+        let kept = tail.text();
+        assert!(kept.len() <= jobbie_web::wire::Limits::default().backtrace, "{} bytes", kept.len());
+        assert!(kept.lines().all(|line| line.len() > MAX_LINE - 8 && line.ends_with("🦀…")));
+        assert_eq!(cut(&"x".repeat(MAX_LINE)), "x".repeat(MAX_LINE));
     }
 
     #[test]
