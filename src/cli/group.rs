@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Signals to a child's whole process group, so that grandchildren end too.
+//! A child's whole process group, so that grandchildren end too.
 
 use rustix::io::Errno;
 use rustix::process::{Pid, kill_process_group};
@@ -15,5 +15,26 @@ pub fn signal(group: u32, signal: Signal) {
         Err(e) => {
             super::out::note(format!("jobbie: cannot signal process group {}: {e}", group.as_raw_pid()))
         }
+    }
+}
+
+/// The process group of a child: whatever of it still runs when this is dropped is killed.
+pub struct Group(u32);
+
+impl Group {
+    /// The group that a child leads.
+    pub fn new(leader: u32) -> Self {
+        Self(leader)
+    }
+
+    /// Signals every process of it.
+    pub fn signal(&self, with: Signal) {
+        signal(self.0, with);
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
     }
 }

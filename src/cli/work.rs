@@ -12,9 +12,10 @@
 //! are free slots, and can be repeated under its `request_id`, so that no lease is lost with a connection.
 //!
 //! What must hold:
-//! * `W1` no child outlives its job: its process group is gone before the job is settled as stopped;
+//! * `W1` no child outlives its job: its process group is killed before the job is settled;
 //! * `W2` every job fetched is settled, or its lease is lost; a settled job is no longer in the registry;
-//! * `W3` a job whose lease is lost is not reported at all.
+//! * `W3` a job whose lease is lost is not reported at all;
+//! * `W4` no job runs on after its lease: if the server cannot be reached, the worker's own clock ends it.
 
 mod backoff;
 mod beat;
@@ -24,22 +25,25 @@ mod job;
 mod log;
 mod poll;
 mod pool;
+mod private;
 mod registry;
 mod settle;
 mod signals;
 mod verdict;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use jobbie_broker::lease::{MAX_LENGTH, MIN_LENGTH};
+use jobbie_broker::time::Millis;
 
 use super::Context;
 use super::exit::{Exit, usage};
 use super::fetch::hostname;
 use super::when::Span;
 use crate::client::{Client, unique_token};
+use private::PrivateDir;
 
 pub use backoff::Backoff;
 
@@ -61,9 +65,11 @@ How it ends:
   exit 65   (EX_DATAERR) fail without a retry
   other     fail; the last line of stderr is the error, its last 20 lines are the backtrace
   cancelled, or longer than the job's timeout: SIGTERM, after --kill-after SIGKILL, then fail
-  lease lost: the same, and nothing is reported
+  lease lost, or over because the server cannot be reached: the same, and nothing is reported
+Whatever the command has left running in the background is killed when it ends, in every case.
 
-SIGTERM or SIGINT: fetch no more, let jobs finish for --grace, then stop and release them. Once more: kill now."#;
+SIGTERM, SIGINT, SIGQUIT or SIGHUP: fetch no more, let jobs finish for --grace, then stop and release them. Once
+more, but for SIGHUP: kill now. Under `nohup` SIGHUP is ignored."#;
 
 /// Run a command for every job of one or more queues.
 #[derive(Debug, clap::Args)]
@@ -75,10 +81,10 @@ pub struct Command {
     /// How many jobs at once.
     #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     concurrency: u32,
-    /// How long a job stays ours without a heartbeat; one is sent every third of it.
+    /// How long a job stays ours without a heartbeat, 1s to 1d; one is sent every third of it.
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     lease: Span,
-    /// How long running jobs may go on after SIGTERM.
+    /// How long running jobs may go on after a signal to end.
     #[arg(long, value_name = "DURATION", default_value = "30s")]
     grace: Span,
     /// How long a child may take to react to SIGTERM before it is killed.
@@ -90,10 +96,10 @@ pub struct Command {
     /// The name this worker goes by; by default host, process and a random part.
     #[arg(long, value_name = "ID")]
     worker_id: Option<String>,
-    /// Exit when there is nothing to do: 0 if every job completed, 1 if any failed.
+    /// Exit when there is nothing to do: 0 if every job completed, 1 if any failed, was released or was lost.
     #[arg(long)]
     drain: bool,
-    /// Run one job and exit: 0 if it completed, 1 if it failed, 4 if there was none.
+    /// Run one job and exit: 0 if it completed, 1 if it failed, was released or was lost, 4 if there was none.
     #[arg(long, conflicts_with_all = ["drain", "concurrency"])]
     once: bool,
     /// Do not pass the commands' stderr on.
@@ -123,8 +129,8 @@ struct Worker {
     lease: Duration,
     kill_after: Duration,
     tempfail_delay: Duration,
-    /// Holds the checkpoint files; removed at the end.
-    dir: PathBuf,
+    /// Holds the checkpoint files.
+    dir: PrivateDir,
     registry: registry::Registry,
     log: log::Log,
     tally: log::Tally,
@@ -135,12 +141,11 @@ impl Command {
     pub async fn run(self, context: Context) -> Result<Exit> {
         let (until, grace) = (self.until(), self.grace.duration());
         let worker = Arc::new(self.worker(context)?);
-        let beats = tokio::spawn(beat::run(worker.clone()));
         let signals = tokio::spawn(signals::run(worker.clone(), grace)?);
-        let done = pool::run(&worker, until).await;
-        beats.abort();
+        let done = work(&worker, until).await;
         signals.abort();
-        let _ = std::fs::remove_dir_all(&worker.dir);
+        // The last to know the worker is this function, which removes its directory.
+        let _ = signals.await;
         done
     }
 
@@ -153,8 +158,10 @@ impl Command {
     }
 
     fn worker(self, context: Context) -> Result<Worker> {
-        if self.lease.duration() < Duration::from_millis(300) {
-            return Err(usage("--lease must be at least 300ms: three heartbeats have to fit into it"));
+        let lease = self.lease.duration();
+        let span = |bound: Millis| Duration::from_millis(bound.0);
+        if !(span(MIN_LENGTH)..=span(MAX_LENGTH)).contains(&lease) {
+            return Err(usage(format!("--lease must be from {MIN_LENGTH} to {MAX_LENGTH}")));
         }
         let hostname = hostname();
         let default_id = || format!("{hostname}-{}-{}", std::process::id(), &unique_token()[..6]);
@@ -164,10 +171,12 @@ impl Command {
             queues: self.queues,
             program: child::Program::new(self.command, &context.client),
             concurrency: if self.once { 1 } else { self.concurrency as usize },
-            lease: self.lease.duration(),
+            lease,
             kill_after: self.kill_after.duration(),
             tempfail_delay: self.tempfail_delay.duration(),
-            dir: private_dir().context("cannot create a directory for checkpoints")?,
+            dir: PrivateDir::new().with_context(|| {
+                format!("cannot create a directory for checkpoints in {}", std::env::temp_dir().display())
+            })?,
             registry: registry::Registry::default(),
             log: log::Log::new(context.out, self.quiet),
             tally: log::Tally::default(),
@@ -177,12 +186,13 @@ impl Command {
     }
 }
 
-/// A directory that only this user can read.
-fn private_dir() -> std::io::Result<PathBuf> {
-    use std::os::unix::fs::DirBuilderExt;
-    let dir = std::env::temp_dir().join(format!("jobbie-work-{}", unique_token()));
-    std::fs::DirBuilder::new().mode(0o700).create(&dir)?;
-    Ok(dir)
+/// Works, with heartbeats.
+async fn work(worker: &Arc<Worker>, until: Until) -> Result<Exit> {
+    let beats = tokio::spawn(beat::run(worker.clone()));
+    let done = pool::run(worker, until).await;
+    beats.abort();
+    let _ = beats.await;
+    done
 }
 
 #[cfg(test)]

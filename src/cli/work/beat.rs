@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Heartbeats: one call for all running jobs every third of a lease. It carries what the children have saved, and
-//! brings back who is cancelled and whose lease is gone.
+//! brings back who is cancelled and whose lease is gone. A lease lasts from when the beat was *sent*: when the server
+//! heard it is not known, but not before that.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 use super::super::body::Body;
 use super::super::heartbeat::Beats;
 use super::Worker;
+use super::job::Leased;
 use super::registry::Stop;
 use crate::client::{Call, Error};
 
@@ -52,6 +54,7 @@ async fn beat(worker: &Worker, timeout: Duration) -> Result<(), Error> {
     }
     let mut call = Call::post("/heartbeat", &body(worker, &jobs)?)?;
     call.timeout = timeout;
+    let mut sent = Instant::now();
     let answer = match worker.client.send(&call).await {
         // One bad checkpoint must not cost every job its lease.
         Err(Error::Refused(r)) if matches!(r.status, 400 | 413) && !saved.is_empty() => {
@@ -61,6 +64,7 @@ async fn beat(worker: &Worker, timeout: Duration) -> Result<(), Error> {
             }
             let mut call = Call::post("/heartbeat", &body(worker, &jobs)?)?;
             call.timeout = timeout;
+            sent = Instant::now();
             worker.client.send(&call).await?
         }
         answer => answer?,
@@ -72,12 +76,49 @@ async fn beat(worker: &Worker, timeout: Duration) -> Result<(), Error> {
     for (id, beat) in &said.jobs {
         let Some(token) = tokens.get(id) else { continue };
         match beat.status.as_str() {
-            "cancel" => worker.registry.stop(id, token, Stop::Cancelled),
             "lost" => worker.registry.stop(id, token, Stop::Lost),
-            _ => {}
+            status => {
+                worker.registry.extend(id, token, sent + worker.lease);
+                if status == "cancel" {
+                    worker.registry.stop(id, token, Stop::Cancelled);
+                }
+            }
         }
     }
     Ok(())
+}
+
+/// Until when jobs are ours that were asked for at `asked`, and which of them still are. Such a lease may have begun
+/// at any time since; after a long poll or a repeated one it is extended first, so that its end is known.
+pub async fn confirm(worker: &Worker, jobs: &mut Vec<Leased>, asked: Instant) -> Instant {
+    if jobs.is_empty() || asked.elapsed() <= worker.lease / 3 {
+        return asked + worker.lease;
+    }
+    let sent = Instant::now();
+    let extended = async {
+        let beats = jobs.iter().map(|job| Ok((job.job_id.clone(), beat_of(&job.lease_token, None)?)));
+        let beats = beats.collect::<Result<BTreeMap<String, Body>, Error>>()?;
+        let mut call = Call::post("/heartbeat", &body(worker, &beats)?)?;
+        call.timeout = (worker.lease / 3).min(LONGEST_CALL);
+        worker.client.send(&call).await?.json::<Beats>()
+    };
+    match extended.await {
+        Ok(said) => {
+            jobs.retain(|job| {
+                let is_lost = said.jobs.get(&job.job_id).is_some_and(|beat| beat.status == "lost");
+                if is_lost {
+                    worker.tally.count(&worker.tally.other);
+                    worker.log.say(&format!("{} lost before it was started", job.job_id));
+                }
+                !is_lost
+            });
+            sent + worker.lease
+        }
+        Err(e) => {
+            worker.log.say(&format!("heartbeat: {e}"));
+            asked + worker.lease
+        }
+    }
 }
 
 /// Saves the checkpoint of one job that is about to be released, which cannot carry one itself. Best effort.

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::super::group::{Signal, signal};
+use super::super::group::{Group, Signal};
 use super::registry::Stop;
 use crate::client::Client;
 
@@ -101,10 +101,11 @@ impl Program {
             .spawn()
     }
 
-    /// Runs the command. An error means that it could not be started.
+    /// Runs the command. An error means that it could not be started. Whether this returns or is dropped: nothing
+    /// that the command has started in its group is left.
     pub async fn run(&self, run: Run<'_>, mut stop: watch::Receiver<Stop>) -> io::Result<Finished> {
         let mut child = self.spawn(&run)?;
-        let group = child.id();
+        let group = child.id().map(Group::new);
         if let Some(mut stdin) = child.stdin.take() {
             let payload = run.payload.to_owned();
             // A command that does not read its input is not at fault.
@@ -114,15 +115,14 @@ impl Program {
         }
         let mut stdout = output::read(child.stdout.take(), |_| {});
         let mut stderr = output::read_lines(child.stderr.take(), run.stderr);
-        let ended = watch_over(&mut child, group, run.limit, run.kill_after, &mut stop).await?;
+        let ended = watch_over(&mut child, group.as_ref(), run.limit, run.kill_after, &mut stop).await?;
         let both = async { ((&mut stdout).await, (&mut stderr).await) };
-        let (stdout, stderr) = match timeout(AFTERWARDS, both).await {
+        let ended_too = timeout(AFTERWARDS, both).await;
+        // The command has ended. What it started may not have, whether it holds a pipe or not; it ends with its job.
+        drop(group);
+        let (stdout, stderr) = match ended_too {
             Ok((out, err)) => (out.unwrap_or_default(), err.unwrap_or_default()),
             Err(_) => {
-                // The command has ended, something that it started has not, and it ends with its job.
-                if let Some(group) = group {
-                    signal(group, Signal::KILL);
-                }
                 let out = timeout(AFTERWARDS, &mut stdout).await.map(Result::unwrap_or_default);
                 let err = timeout(AFTERWARDS, &mut stderr).await.map(Result::unwrap_or_default);
                 stdout.abort();
@@ -136,7 +136,7 @@ impl Program {
 
 async fn watch_over(
     child: &mut Child,
-    group: Option<u32>,
+    group: Option<&Group>,
     limit: Option<Duration>,
     kill_after: Duration,
     stop: &mut watch::Receiver<Stop>,
@@ -177,13 +177,13 @@ async fn stopped(stop: &mut watch::Receiver<Stop>, than: Stop) -> Stop {
 /// SIGTERM, some time, SIGKILL: to the whole group.
 async fn end(
     child: &mut Child,
-    group: Option<u32>,
+    group: Option<&Group>,
     kill_after: Duration,
     stop: &mut watch::Receiver<Stop>,
 ) -> io::Result<()> {
     let Some(group) = group else { return child.kill().await };
     if *stop.borrow() < Stop::Now {
-        signal(group, Signal::TERM);
+        group.signal(Signal::TERM);
         tokio::select! {
             biased;
             _ = child.wait() => {}
@@ -192,6 +192,6 @@ async fn end(
         }
     }
     // Also when the child has ended: what it started may not have.
-    signal(group, Signal::KILL);
+    group.signal(Signal::KILL);
     child.wait().await.map(drop)
 }

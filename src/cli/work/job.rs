@@ -3,16 +3,17 @@
 
 use std::io;
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::Worker;
 use super::child::{Ended, Run};
 use super::log::Line;
-use super::registry::Stop;
+use super::registry::{Entry, Stop};
 use super::settle::{self, Settled};
 use super::verdict::{self, Verdict};
 use crate::client::unique_token;
@@ -48,15 +49,20 @@ pub enum Ran {
     CannotRun(String),
 }
 
-/// A pause for commands that could not be started for want of memory or processes.
+/// A pause for commands that could not be started for want of memory, processes or disk.
 const NO_ROOM: Duration = Duration::from_secs(5);
 
-/// Runs the command for a job and settles it.
-pub async fn run(worker: &Worker, job: Leased) -> Result<Ran> {
-    let file = worker.dir.join(unique_token());
-    let entry = worker.registry.enter(&job.job_id, &job.lease_token, file.clone());
-    if let Some(checkpoint) = job.checkpoint.as_ref().filter(|c| c.get() != "null") {
-        entry.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).restore(checkpoint)?;
+/// Runs the command for a job that is ours until then, and settles it.
+pub async fn run(worker: &Worker, job: Leased, ours_until: Instant) -> Result<Ran> {
+    let file = worker.dir.path().join(unique_token());
+    let entry = worker.registry.enter(&job.job_id, &job.lease_token, file.clone(), ours_until);
+    if entry.is_lost() {
+        tell(worker, &job, &Verdict::Nothing, &Settled::Lost, Ended::Stopped(Stop::Lost), Duration::ZERO);
+        return Ok(Ran::Over);
+    }
+    if let Err(e) = restore(worker, &job, &entry) {
+        let why = format!("cannot write to {}: {e}", worker.dir.path().display());
+        return not_started(worker, &job, &why, Some(NO_ROOM)).await.map(|()| Ran::Over);
     }
     let started = Instant::now();
     let limit = job.timeout_ms.filter(|ms| *ms > 0).map(Duration::from_millis);
@@ -74,7 +80,11 @@ pub async fn run(worker: &Worker, job: Leased) -> Result<Ran> {
         kill_after: worker.kill_after,
         stderr: worker.log.child(&job.job_id),
     };
-    let finished = match worker.program.run(run, entry.stop.clone()).await {
+    let finished = tokio::select! {
+        finished = worker.program.run(run, entry.stop.clone()) => finished,
+        never = entry.guard() => match never {},
+    };
+    let finished = match finished {
         Ok(finished) => finished,
         Err(e) => return could_not_start(worker, &job, &e).await,
     };
@@ -83,6 +93,17 @@ pub async fn run(worker: &Worker, job: Leased) -> Result<Ran> {
     let _ = std::fs::remove_file(&file);
     tell(worker, &job, &verdict, &settled, finished.ended, started.elapsed());
     Ok(Ran::Over)
+}
+
+/// Prepares the checkpoint file.
+fn restore(worker: &Worker, job: &Leased, entry: &Entry<'_>) -> io::Result<()> {
+    worker.dir.ensure()?;
+    match job.checkpoint.as_ref().filter(|c| c.get() != "null") {
+        Some(checkpoint) => {
+            entry.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).restore(checkpoint)
+        }
+        None => Ok(()),
+    }
 }
 
 /// A missing command is the worker's fault, a full process table nobody's: in neither case the job's.
@@ -94,11 +115,17 @@ async fn could_not_start(worker: &Worker, job: &Leased, error: &io::Error) -> Re
             | io::ErrorKind::InvalidInput
             | io::ErrorKind::IsADirectory
     );
-    settle::release(worker, &job.job_id, &job.lease_token, (!is_ours).then_some(NO_ROOM)).await?;
     let why = format!("cannot run {}: {error}", worker.program.name());
+    not_started(worker, job, &why, (!is_ours).then_some(NO_ROOM)).await?;
+    Ok(if is_ours { Ran::CannotRun(why) } else { Ran::Over })
+}
+
+/// Gives a job back that could not be started: no attempt is spent on what is wrong with this machine.
+async fn not_started(worker: &Worker, job: &Leased, why: &str, delay: Option<Duration>) -> Result<()> {
+    settle::release(worker, &job.job_id, &job.lease_token, delay).await?;
     worker.tally.count(&worker.tally.other);
     worker.log.say(&format!("{} released: {why}", job.job_id));
-    Ok(if is_ours { Ran::CannotRun(why) } else { Ran::Over })
+    Ok(())
 }
 
 fn tell(worker: &Worker, job: &Leased, verdict: &Verdict, settled: &Settled, ended: Ended, took: Duration) {

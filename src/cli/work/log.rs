@@ -29,11 +29,6 @@ impl Tally {
     pub fn count(&self, counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
-
-    /// Whether any job did not complete.
-    pub fn any_failed(&self) -> bool {
-        self.failed.load(Ordering::Relaxed) > 0
-    }
 }
 
 /// What is said about a finished job.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::super::body::Body;
 use super::Worker;
@@ -24,6 +25,8 @@ pub struct Poll {
     count: usize,
     wait: Duration,
     request_id: String,
+    /// When it was sent first. What it is granted was not granted before that.
+    pub asked: Instant,
 }
 
 #[derive(Deserialize)]
@@ -34,7 +37,7 @@ struct Batch {
 impl Poll {
     /// Asks for up to `count` jobs and waits for the first one for `wait`.
     pub fn new(count: usize, wait: Duration) -> Self {
-        Self { count: count.clamp(1, 1_000), wait, request_id: unique_token() }
+        Self { count: count.clamp(1, 1_000), wait, request_id: unique_token(), asked: Instant::now() }
     }
 
     /// Asks until there is an answer. With `patient` a server that is away is waited for.
@@ -71,6 +74,7 @@ impl Poll {
         let found = tokio::time::timeout(LAST_LOOK, self.once(worker, Duration::ZERO)).await;
         for job in found.ok().and_then(Result::ok).unwrap_or_default() {
             settle::release(worker, &job.job_id, &job.lease_token, None).await?;
+            worker.tally.count(&worker.tally.other);
             worker.log.say(&format!("{} released: the worker is ending", job.job_id));
         }
         Ok(())

@@ -11,7 +11,7 @@ use super::super::exit::Exit;
 use super::job::{self, Ran};
 use super::poll::{Poll, WAIT};
 use super::signals::Phase;
-use super::{Until, Worker};
+use super::{Until, Worker, beat};
 use std::time::Duration;
 
 type Jobs = JoinSet<Result<Ran>>;
@@ -20,6 +20,7 @@ type Jobs = JoinSet<Result<Ran>>;
 pub async fn run(worker: &Arc<Worker>, until: Until) -> Result<Exit> {
     let mut jobs = Jobs::new();
     let fetched = fetch(worker, until, &mut jobs).await;
+    let was_told_to_end = worker.phase() > Phase::Running;
     worker.finish();
     let finished = finish(worker, &mut jobs).await;
     let count = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
@@ -31,8 +32,10 @@ pub async fn run(worker: &Arc<Worker>, until: Until) -> Result<Exit> {
     Ok(match until {
         _ if worker.phase() >= Phase::Killing => Exit::Failed,
         Until::Stopped => Exit::Done,
-        _ if worker.tally.any_failed() => Exit::Failed,
-        Until::OneJob if completed + failed + other == 0 => Exit::Nothing,
+        // Released and lost jobs are still to be done: to call that drained would be wrong.
+        _ if failed + other > 0 => Exit::Failed,
+        Until::Empty if was_told_to_end => Exit::Failed,
+        Until::OneJob if completed == 0 => Exit::Nothing,
         _ => Exit::Done,
     })
 }
@@ -58,7 +61,7 @@ async fn fetch(worker: &Arc<Worker>, until: Until, jobs: &mut Jobs) -> Result<()
             break;
         }
         let poll = Poll::new(free, if is_daemon { WAIT } else { Duration::ZERO });
-        let leased = tokio::select! {
+        let mut leased = tokio::select! {
             leased = poll.run(worker, is_daemon) => leased?,
             () = worker.reached(Phase::Finishing) => {
                 poll.give_back(worker).await?;
@@ -66,11 +69,13 @@ async fn fetch(worker: &Arc<Worker>, until: Until, jobs: &mut Jobs) -> Result<()
             }
         };
         was_empty = leased.is_empty() && !is_daemon;
+        let is_one = until == Until::OneJob && !leased.is_empty();
+        let ours_until = beat::confirm(worker, &mut leased, poll.asked).await;
         for job in leased {
             let worker = worker.clone();
-            jobs.spawn(async move { job::run(&worker, job).await });
+            jobs.spawn(async move { job::run(&worker, job, ours_until).await });
         }
-        if until == Until::OneJob && !jobs.is_empty() {
+        if is_one {
             break;
         }
     }

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! SIGTERM and SIGINT: first finish, then release, then kill.
+//! The signals that end a worker, all of them in the same way: first finish, then release, then kill. A signal that
+//! is not handled would end the worker and leave its commands running, since each is in a process group of its own.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -25,15 +28,34 @@ pub enum Phase {
     Gone,
 }
 
+/// How many of the signals are sent by somebody who asks, the first ones; the other is SIGHUP.
+const ASKED: usize = 3;
+
 /// Follows the signals; handlers are installed before this returns, so that no signal is missed.
 pub fn run(worker: Arc<Worker>, grace: Duration) -> Result<impl Future<Output = ()>> {
-    let term = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
-    let int = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
-    Ok(follow(worker, grace, term, int))
+    let mut ending = vec![
+        signal(SignalKind::terminate()).context("cannot handle SIGTERM")?,
+        signal(SignalKind::interrupt()).context("cannot handle SIGINT")?,
+        signal(SignalKind::quit()).context("cannot handle SIGQUIT")?,
+    ];
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if !ignores_hangup(&status) {
+        ending.push(signal(SignalKind::hangup()).context("cannot handle SIGHUP")?);
+    }
+    Ok(follow(worker, grace, ending))
 }
 
-async fn follow(worker: Arc<Worker>, grace: Duration, mut term: Signal, mut int: Signal) {
-    either(&mut term, &mut int).await;
+/// Whether this process was started with SIGHUP ignored, by `nohup`: then it is to survive its terminal, and a
+/// handler would undo that. Without `/proc` it was not.
+fn ignores_hangup(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
+}
+
+async fn follow(worker: Arc<Worker>, grace: Duration, mut ending: Vec<Signal>) {
+    any(&mut ending).await;
+    // A terminal that closes sends SIGHUP, and its shell sends another: nobody is asking for haste.
+    ending.truncate(ASKED);
     worker.finish();
     let running = worker.registry.len();
     if running > 0 {
@@ -44,24 +66,26 @@ async fn follow(worker: Arc<Worker>, grace: Duration, mut term: Signal, mut int:
     }
     let is_second = tokio::select! {
         () = tokio::time::sleep(grace) => false,
-        () = either(&mut term, &mut int) => true,
+        () = any(&mut ending) => true,
     };
     if !is_second {
         worker.enter(Phase::Releasing);
         worker.registry.stop_all(Stop::Shutdown);
-        either(&mut term, &mut int).await;
+        any(&mut ending).await;
     }
     worker.enter(Phase::Killing);
     worker.registry.stop_all(Stop::Now);
-    either(&mut term, &mut int).await;
+    any(&mut ending).await;
     worker.enter(Phase::Gone);
 }
 
-async fn either(term: &mut Signal, int: &mut Signal) {
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
+/// Returns at the next signal.
+async fn any(signals: &mut [Signal]) {
+    poll_fn(|cx| match signals.iter_mut().any(|signal| signal.poll_recv(cx).is_ready()) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
 }
 
 impl Worker {
@@ -89,5 +113,18 @@ impl Worker {
         let mut watch = self.phase.subscribe();
         // The sender lives as long as the worker.
         let _ = watch.wait_for(|now| *now >= phase).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_under_nohup_survives_its_terminal() {
+        let status = |mask| format!("Name:\tjobbie\nSigBlk:\t0000000000000001\nSigIgn:\t{mask}\n");
+        assert!(ignores_hangup(&status("0000000000001001")));
+        assert!(!ignores_hangup(&status("0000000000001000")));
+        assert!(!ignores_hangup(""));
     }
 }

@@ -54,6 +54,16 @@ async fn drain(fake: &Fake, line: &[&str]) -> Result<Exit> {
     command(&[&["--drain"], line].concat()).run(context(fake)).await
 }
 
+/// A lease that the command line would refuse, so that nothing takes long.
+const SHORT: Duration = Duration::from_millis(300);
+
+/// As [`drain`], with a worker that differs from what the command line says.
+async fn drain_with(fake: &Fake, line: &[&str], change: impl FnOnce(&mut Worker)) -> Result<Exit> {
+    let mut worker = command(line).worker(context(fake)).unwrap();
+    change(&mut worker);
+    work(&Arc::new(worker), Until::Empty).await
+}
+
 #[tokio::test]
 async fn the_command_gets_its_job_and_its_output_is_the_result() {
     let fake = broker(vec![job("j1", json!({}))], |_| None).await;
@@ -113,7 +123,8 @@ async fn cancel_and_lost_leases_come_with_the_heartbeat() {
         asked.path.ends_with("/heartbeat").then(|| Reply::Json(200, beats.to_string()))
     })
     .await;
-    let done = drain(&fake, &["-c", "2", "--lease", "300ms", "--", "sleep", "1000"]).await.unwrap();
+    let done = drain_with(&fake, &["-c", "2", "--", "sleep", "1000"], |worker| worker.lease = SHORT).await;
+    let done = done.unwrap();
     assert_eq!(done, Exit::Failed);
     assert_eq!(fake.bodies("/fail/c"), [json!({"lease_token": "t-c", "error": "cancelled", "retry": false})]);
     assert!(fake.asked().iter().all(|a| !a.path.ends_with("/l")), "a lost lease is not reported");
@@ -179,6 +190,120 @@ async fn what_a_command_leaves_behind_ends_with_its_job() {
 }
 
 #[tokio::test]
+async fn what_a_command_leaves_behind_ends_also_if_it_holds_no_pipe() {
+    let fake = broker(vec![job("j", json!({}))], |_| None).await;
+    let fifo = std::env::temp_dir().join(unique_token());
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let mut alive = tokio::net::unix::pipe::OpenOptions::new().open_receiver(&fifo).unwrap();
+    // The shell opens the fifo itself, so that it is open before the shell ends.
+    let script = format!("exec 3>{}; sleep 1000 >/dev/null 2>&1 &", fifo.display());
+    assert_eq!(drain(&fake, &["--", &script]).await.unwrap(), Exit::Done);
+    // Its end closes the fifo.
+    let mut nothing = [0];
+    let end = tokio::io::AsyncReadExt::read(&mut alive, &mut nothing);
+    assert_eq!(tokio::time::timeout(Duration::from_secs(10), end).await.expect("it still runs").unwrap(), 0);
+    std::fs::remove_file(&fifo).unwrap();
+}
+
+#[tokio::test]
+async fn a_lease_is_over_though_the_server_cannot_be_reached() {
+    let fake = broker(vec![job("j", json!({}))], |asked| match asked.path.as_str() {
+        "/api/v1/heartbeat" => Some(Reply::Raw(String::new())),
+        _ => None,
+    })
+    .await;
+    let done = drain_with(&fake, &["--", "sleep", "1000"], |worker| worker.lease = SHORT).await.unwrap();
+    assert_eq!(done, Exit::Failed);
+    assert!(fake.bodies("/heartbeat").len() > 1, "it was tried more than once");
+    assert!(fake.asked().iter().all(|a| !a.path.ends_with("/j")), "a lost lease is not reported");
+}
+
+#[tokio::test]
+async fn a_lease_from_a_long_poll_is_confirmed_before_its_job_is_started() {
+    let fake = broker(vec![job("a", json!({})), job("b", json!({}))], |asked| {
+        let beats = json!({"jobs": {"a": {"status": "ok"}, "b": {"status": "lost"}}});
+        asked.path.ends_with("/heartbeat").then(|| Reply::Json(200, beats.to_string()))
+    })
+    .await;
+    let worker = command(&["-c", "2", "--", "true"]).worker(context(&fake)).unwrap();
+    let mut jobs = poll::Poll::new(2, Duration::ZERO).run(&worker, false).await.unwrap();
+    let asked = tokio::time::Instant::now();
+    assert_eq!(beat::confirm(&worker, &mut jobs, asked).await, asked + worker.lease);
+    assert!(fake.bodies("/heartbeat").is_empty() && jobs.len() == 2);
+    let Some(long_ago) = asked.checked_sub(worker.lease) else { return };
+    assert!(beat::confirm(&worker, &mut jobs, long_ago).await >= asked + worker.lease);
+    assert_eq!(jobs.iter().map(|job| job.job_id.as_str()).collect::<Vec<_>>(), ["a"]);
+}
+
+#[tokio::test]
+async fn a_directory_that_was_cleaned_away_comes_back() {
+    let fake = broker(vec![job("j", json!({"checkpoint": {"page": 1}}))], |_| None).await;
+    let clean = |worker: &mut Worker| std::fs::remove_dir_all(worker.dir.path()).unwrap();
+    let done = drain_with(&fake, &["--", r#"cat "$JOBBIE_CHECKPOINT_FILE""#], clean).await;
+    assert_eq!(done.unwrap(), Exit::Done);
+    assert_eq!(fake.bodies("/ack/j")[0]["result"], json!({"page": 1}));
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_cannot_be_written_here_wastes_no_attempt_and_ends_no_worker() {
+    let fake = broker(vec![job("j", json!({})), job("k", json!({}))], |_| None).await;
+    let mut path = std::path::PathBuf::new();
+    let block = |worker: &mut Worker| {
+        path = worker.dir.path().to_owned();
+        std::fs::remove_dir_all(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+    };
+    assert_eq!(drain_with(&fake, &["--", "true"], block).await.unwrap(), Exit::Failed);
+    assert_eq!(fake.bodies("/release/j"), [json!({"lease_token": "t-j", "delay": "5000ms"})]);
+    assert_eq!(fake.bodies("/release/k").len(), 1);
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[tokio::test]
+async fn a_refused_backtrace_does_not_hide_the_failure() {
+    let fake = broker(vec![job("j", json!({}))], |asked| {
+        (asked.path.contains("/fail/") && asked.body.contains("backtrace"))
+            .then(|| Reply::Json(400, r#"{"error":"too long","code":"VALIDATION"}"#.into()))
+    })
+    .await;
+    let script = r#"echo '{}' > "$JOBBIE_CHECKPOINT_FILE"; echo one >&2; echo two >&2; exit 65"#;
+    assert_eq!(drain(&fake, &["--", script]).await.unwrap(), Exit::Failed);
+    assert_eq!(
+        fake.bodies("/fail/j")[1],
+        json!({"lease_token": "t-j", "error": "two (exit status 65)", "retry": false})
+    );
+}
+
+#[tokio::test]
+async fn released_and_lost_jobs_are_not_done() {
+    let lost = |asked: &Asked| {
+        let lost = r#"{"error":"the lease is gone","code":"LEASE_LOST"}"#;
+        asked.path.contains("/ack/").then(|| Reply::Json(409, lost.into()))
+    };
+    for (script, only) in
+        [("exit 75", "--drain"), ("exit 75", "--once"), ("true", "--drain"), ("true", "--once")]
+    {
+        let fake = broker(vec![job("j", json!({}))], lost).await;
+        let done = command(&[only, "--", script]).run(context(&fake)).await.unwrap();
+        assert_eq!(done, Exit::Failed, "{only} {script}");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_has_the_bounds_of_the_server() {
+    let fake = broker(vec![], |_| None).await;
+    for (lease, is_allowed) in [("999ms", false), ("1s", true), ("1d", true), ("86401s", false)] {
+        match command(&["--lease", lease, "--", "true"]).worker(context(&fake)) {
+            Ok(_) => assert!(is_allowed, "{lease}"),
+            Err(e) => {
+                assert_eq!(super::super::exit::of(&e).0, Exit::Usage);
+                assert!(!is_allowed && e.to_string().contains("from 1s to 1d"), "{lease}: {e}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn once_runs_one_job() {
     let fake = broker(vec![job("a", json!({})), job("b", json!({}))], |_| None).await;
     assert_eq!(command(&["--once", "--", "true"]).run(context(&fake)).await.unwrap(), Exit::Done);
@@ -217,7 +342,6 @@ async fn an_ending_worker_releases_what_runs_and_what_a_pending_poll_was_granted
     let ids: Vec<Value> = fake.bodies("/fetch/").iter().map(|b| b["request_id"].clone()).collect();
     assert!(ids[1] == ids[2] && ids[0] != ids[1], "the last look repeats the poll that was given up");
     assert_eq!(fake.bodies("/fetch/")[2]["timeout"], "0ms");
-    std::fs::remove_dir_all(&worker.dir).unwrap();
 }
 
 #[tokio::test]
