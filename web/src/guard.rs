@@ -6,10 +6,10 @@
 //!
 //! - bound to loopback, `Host` must name this machine: a name that an attacker lets point to 127.0.0.1
 //!   (DNS rebinding) does not;
-//! - `Origin`, which browsers add and pages cannot forge, must name this machine too, or on another bind
-//!   the same host as `Host`;
-//! - what is no page must not be asked for by another site (`Sec-Fetch-Site`): also an image's address can
-//!   lead to `GET /stream`.
+//! - `Origin`, which browsers add and pages cannot forge, must be where the call goes: the host and port of
+//!   `Host`. On loopback other ports are other programs, and their pages are pages of others;
+//! - what is no page must not be asked for from elsewhere (`Sec-Fetch-Site`): also an image's address can
+//!   lead to `GET /stream`. `same-site` is elsewhere too: sites do not count ports.
 
 use std::net::IpAddr;
 
@@ -61,19 +61,17 @@ impl Guard {
             ));
         }
         if let Some(origin) = asked.origin {
-            let from = origin.split_once("://").map_or("", |(_, host)| host);
-            let same = if self == Self::Loopback {
-                names_this_machine(from)
-            } else {
-                from.eq_ignore_ascii_case(host)
-            };
-            if !same {
+            let (scheme, from) = origin.split_once("://").unwrap_or_default();
+            // On another bind a proxy may speak TLS for the server.
+            let plain = scheme.eq_ignore_ascii_case("http") || self == Self::Anywhere;
+            if !plain || !from.eq_ignore_ascii_case(host) {
                 return Err(forbidden("pages of other sites may not call this server while it has no keys"));
             }
         }
-        if !asked.page && asked.fetch_site == Some("cross-site") {
+        let elsewhere = |site: &str| !matches!(site, "same-origin" | "none");
+        if !asked.page && asked.fetch_site.is_some_and(elsewhere) {
             return Err(forbidden(
-                "other sites may not lead a browser to this address while the server has no keys",
+                "pages of other sites may not lead a browser to this address while the server has no keys",
             ));
         }
         Ok(())
@@ -149,14 +147,37 @@ mod tests {
     fn loopback_listens_to_loopback() {
         let at = |host, origin, site| ask(Guard::Loopback, host, origin, site, false);
         assert!(at("localhost:8080", None, None));
-        assert!(at("127.0.0.1:8080", Some("http://localhost:3000"), Some("same-site")));
+        assert!(at("127.0.0.1:8080", Some("http://127.0.0.1:8080"), Some("same-origin")));
+        assert!(at("LOCALHOST:8080", Some("http://localhost:8080"), Some("none")));
         assert!(!at("evil.example", None, None));
         assert!(!at("localhost:8080", Some("https://evil.example"), None));
         assert!(!at("localhost:8080", Some("null"), None));
         assert!(!at("localhost:8080", None, Some("cross-site")));
         assert!(ask(Guard::Loopback, "localhost", None, Some("cross-site"), true), "a link to the page");
+        assert!(ask(Guard::Loopback, "localhost", None, Some("same-site"), true), "a link on the next port");
         let missing = Asked { host: None, origin: None, fetch_site: None, page: false };
         assert!(Guard::Loopback.decide(&missing).is_err());
+    }
+
+    #[test]
+    fn another_port_of_this_machine_is_another_program() {
+        let at = |origin, site| ask(Guard::Loopback, "localhost:8080", origin, site, false);
+        for origin in [
+            "http://localhost:3000",
+            "http://localhost",
+            "https://localhost:8080",
+            "http://127.0.0.1:8080",
+            "http://[::1]:8080",
+            "localhost:8080",
+            "null",
+            "",
+        ] {
+            assert!(!at(Some(origin), None), "{origin}");
+        }
+        // A form or an image sends no Origin with GET.
+        assert!(!at(None, Some("same-site")));
+        assert!(!ask(Guard::Anywhere, "jobs.example", None, Some("same-site"), false));
+        assert!(!ask(Guard::Loopback, "localhost:8080", Some("http://localhost:3000"), None, true));
     }
 
     #[test]
@@ -164,6 +185,7 @@ mod tests {
         let at = |host, origin| ask(Guard::Anywhere, host, origin, None, false);
         assert!(at("jobs.example:8080", None));
         assert!(at("jobs.example:8080", Some("http://jobs.example:8080")));
+        assert!(at("jobs.example", Some("https://jobs.example")));
         assert!(!at("jobs.example:8080", Some("http://evil.example:8080")));
         assert!(ask(Guard::Keys, "x", Some("http://evil.example"), Some("cross-site"), false));
     }
