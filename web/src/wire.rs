@@ -2,7 +2,7 @@
 //! What goes over the wire: bodies in, bodies out, and the only place where input is checked.
 //!
 //! These types are separate from the broker's, so that the log and the API can change apart. A body is read
-//! in three steps: is it text that is not nested too deep (`read`), has it the fields and types of the
+//! in three steps: is it text (`read`), has it the fields and types of the
 //! endpoint (serde, unknown fields refused), and are the values allowed (the `check` functions, which end in
 //! the broker's commands). Payloads, results and checkpoints are never parsed into values: the bytes that
 //! came are the bytes that go out.

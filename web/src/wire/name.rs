@@ -5,7 +5,7 @@
 use jobbie_broker::{JobRef, LeaseToken, Name};
 
 use super::limits::MAX_NAME;
-use super::place::Place;
+use super::place::{Place, shown};
 use crate::error::Problem;
 
 /// Characters of a queue's name.
@@ -23,6 +23,9 @@ const ID_RULE: &str = "must have 1 to 64 characters of A-Z a-z 0-9 _ -";
 /// # Errors
 /// `VALIDATION` naming the place and the rule.
 pub fn queue(place: &Place<'_>, text: &str) -> Result<Name, Problem> {
+    if matches!(text, "." | "..") {
+        return Err(Problem::field(place, "must not be . or .., which browsers take out of an address"));
+    }
     if is_queue(text) { Ok(text.into()) } else { Err(Problem::field(place, QUEUE_RULE)) }
 }
 
@@ -63,8 +66,7 @@ pub fn job(text: &str) -> Result<JobRef, Problem> {
     if is_id(text) {
         return Ok(JobRef::parse(text));
     }
-    let shown: String = text.chars().take(MAX_ID).filter(|c| !c.is_control()).collect();
-    Err(Problem::not_found("job", &shown))
+    Err(Problem::not_found("job", &shown(text)))
 }
 
 /// Free text that serves as a name: at most `max` bytes, no control characters.
@@ -144,6 +146,17 @@ mod tests {
         let too_long = "q".repeat(129);
         for bad in ["", " ", "a b", "a/b", "ä", "a\0", "a\n", "*", &too_long] {
             assert!(queue(&AT, bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_queue_has_a_name_that_an_address_can_hold() {
+        for bad in [".", ".."] {
+            assert_eq!(queue(&AT, bad).unwrap_err().code.name(), "VALIDATION");
+            assert!(queue_in_path(bad).is_err());
+        }
+        for good in ["...", ".a", "a..b", "-"] {
+            assert!(queue(&AT, good).is_ok(), "{good}");
         }
     }
 

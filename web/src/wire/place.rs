@@ -57,10 +57,26 @@ impl fmt::Display for Place<'_> {
         }
         match self.step {
             Step::Root => Ok(()),
-            Step::Key(key) => f.write_str(key),
+            Step::Key(key) => f.write_str(&shown(key)),
             Step::Index(index) => write!(f, "[{index}]"),
         }
     }
+}
+
+/// Characters of a caller's text that a refusal repeats.
+const SHOWN: usize = 64;
+/// Levels that a path goes down: below are the insides of opaque values, which have no fields.
+const LEVELS: usize = 16;
+
+/// A name as a refusal repeats it: it may have come with any length and any characters.
+#[must_use]
+pub fn shown(name: &str) -> String {
+    let mut rest = name.chars();
+    let mut text: String = rest.by_ref().take(SHOWN).filter(|c| !c.is_control()).collect();
+    if rest.next().is_some() {
+        text.push('…');
+    }
+    text
 }
 
 /// An open container and the member that is being read in it.
@@ -73,15 +89,20 @@ enum Open {
 #[must_use]
 pub fn path_at(text: &str, offset: usize) -> String {
     let mut open: Vec<Open> = Vec::new();
+    // Containers that are open below the deepest level that is kept.
+    let mut below = 0usize;
     let bytes = &text.as_bytes()[..offset.min(text.len())];
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
         match byte {
+            b'{' | b'[' if open.len() == LEVELS => below += 1,
             b'{' => open.push(Open::Object { key: None, expects_key: true }),
             b'[' => open.push(Open::Array { index: 0 }),
+            b'}' | b']' if below > 0 => below -= 1,
             b'}' | b']' => {
                 open.pop();
             }
+            b',' if below > 0 => {}
             b',' => match open.last_mut() {
                 Some(Open::Object { key, expects_key }) => (*key, *expects_key) = (None, true),
                 Some(Open::Array { index }) => *index += 1,
@@ -97,7 +118,9 @@ pub fn path_at(text: &str, offset: usize) -> String {
                         _ => at += 1,
                     }
                 }
-                if let Some(Open::Object { key, expects_key: expects_key @ true }) = open.last_mut() {
+                if below == 0
+                    && let Some(Open::Object { key, expects_key: expects_key @ true }) = open.last_mut()
+                {
                     let quoted = text.get(from..=at).unwrap_or("\"\"");
                     *key = serde_json::from_str(quoted).ok();
                     *expects_key = false;
@@ -118,7 +141,7 @@ fn write_path(open: &[Open]) -> String {
                 if !path.is_empty() {
                     path.push('.');
                 }
-                path.push_str(key);
+                path.push_str(&shown(key));
             }
             Open::Object { key: None, .. } => {}
             Open::Array { index } => path.push_str(&format!("[{index}]")),
@@ -154,5 +177,23 @@ mod tests {
         assert_eq!(at(r#""z": null"#), "jobs[1].x\"y[1].z");
         assert_eq!(path_at(text, text.len()), "");
         assert_eq!(path_at("", 9), "");
+    }
+
+    #[test]
+    fn what_was_deep_before_the_place_does_not_hide_it() {
+        let deep = |n: usize| format!("{}1,\"x\"{}", "[1,".repeat(n), "]".repeat(n));
+        for n in [1, 14, 15, 16, 100_000] {
+            let text = format!(r#"{{"a":{},"b":5"#, deep(n));
+            assert_eq!(path_at(&text, text.len()), "b", "{n}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_shown_in_part() {
+        assert_eq!(shown("a\u{0}b"), "ab");
+        assert_eq!(shown(&"é".repeat(64)), "é".repeat(64));
+        assert_eq!(shown(&"é".repeat(65)), "é".repeat(64) + "…");
+        let long = "x".repeat(65);
+        assert_eq!(Place::ROOT.key(&long).to_string().chars().count(), 65);
     }
 }

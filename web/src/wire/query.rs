@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::Span;
+use super::place::shown;
 use super::span::EXPECTED;
 use crate::error::{Code, Detail, Problem};
 
@@ -68,7 +69,7 @@ impl<'a> Query<'a> {
 }
 
 fn unknown(name: &str, allowed: &[&'static str]) -> Problem {
-    let shown: String = name.chars().take(64).filter(|c| !c.is_control()).collect();
+    let shown = shown(name);
     let list = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
     Problem::new(Code::Validation, format!("{shown} is not a query parameter here; allowed are {list}"))
         .with("field", Detail::Text(shown))

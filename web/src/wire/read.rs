@@ -4,22 +4,18 @@
 use serde::Deserialize;
 use serde_json::error::Category;
 
-use super::depth::depth;
-use super::limits::{ENVELOPE_DEPTH, MAX_DEPTH};
 use super::list::Obj;
-use super::place::{Place, path_at};
+use super::place::{Place, path_at, shown};
 use crate::error::{Code, Detail, Problem};
 
-/// The text of a body: UTF-8, not empty, not nested too deep.
+/// The text of a body: UTF-8 and not empty. How deep it is nested does not matter to the parser, which does
+/// not recurse into what it has no field for; opaque values are measured where they are taken.
 ///
 /// # Errors
 /// `VALIDATION`.
 pub fn text(bytes: &[u8]) -> Result<&str, Problem> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(Problem::field("", "is empty, expected a JSON object"));
-    }
-    if depth(bytes) > MAX_DEPTH + ENVELOPE_DEPTH {
-        return Err(Problem::field("", format!("is nested deeper than {MAX_DEPTH}")));
     }
     std::str::from_utf8(bytes)
         .map_err(|e| Problem::field("", format!("is not valid UTF-8 at byte {}", e.valid_up_to())))
@@ -64,6 +60,10 @@ fn explain(text: &str, place: &Place<'_>, error: &serde_json::Error) -> Problem 
     if message.starts_with("duplicate ") {
         return Problem::field(field, "is there twice");
     }
+    let message = match message.rsplit_once(", expected ") {
+        Some((found, expected)) => format!("{}, expected {expected}", shown(found)),
+        None => message.to_owned(),
+    };
     Problem::field(field, format!("is wrong: {message}"))
 }
 
@@ -72,13 +72,14 @@ fn child(object: &str, name: &str) -> String {
 }
 
 fn unknown_field(place: &Place<'_>, path: &str, rest: &str) -> Problem {
-    let mut names = rest.split('`');
-    let name = names.next().unwrap_or_default();
+    let (name, names) = rest
+        .rsplit_once("`, expected ")
+        .unwrap_or_else(|| (rest.rsplit_once("`, there are no fields").map_or(rest, |(name, _)| name), ""));
     // Between the names that serde lists in backquotes stand commas and words.
-    let allowed: Vec<String> = names.skip(1).step_by(2).map(ToOwned::to_owned).collect();
+    let allowed: Vec<String> = names.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect();
     // The parser stopped at the key, so the path ends with it.
-    let field = place.join(path);
-    let field = if field.ends_with(name) { field } else { child(&field, name) };
+    let (field, name) = (place.join(path), shown(name));
+    let field = if field.ends_with(&name) { field } else { child(&field, &name) };
     let sentence = match allowed.as_slice() {
         [] => "is not a field; none are allowed here".to_owned(),
         names => format!("is not a field; allowed are {}", names.join(", ")),
@@ -191,17 +192,54 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_text_of_limited_depth() {
+    fn a_body_is_text() {
         for (bytes, sentence) in [
             (b"".as_slice(), "is empty"),
             (b" \n", "is empty"),
             (b"{\"a\":\"\xff\"}", "is not valid UTF-8 at byte 6"),
-            ("[".repeat(100_000).as_bytes(), "is nested deeper than 128"),
         ] {
             let problem = text(bytes).unwrap_err();
             assert!(problem.message.contains(sentence), "{problem}");
         }
         assert_eq!(text(b"{}").unwrap(), "{}");
+    }
+
+    #[test]
+    fn a_body_of_brackets_is_refused_without_recursion() {
+        let deep = "[".repeat(1_000_000);
+        for body in [deep.clone(), format!(r#"{{"jobs":{deep}"#), format!(r#"{{"jobs":[{{"queue":{deep}"#)] {
+            let problem = object::<Jobs<'_>>(text(body.as_bytes()).unwrap()).unwrap_err();
+            assert_eq!(problem.code, Code::Validation);
+            assert!(problem.message.len() < 200, "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_or_value_is_cut_where_it_is_repeated() {
+        let long = "x".repeat(100_000);
+        for (body, at) in [
+            (format!(r#"{{"jobs":[{{"{long}":1}}]}}"#), "jobs[0].xxx"),
+            (format!(r#"{{"{long}":1}}"#), "xxx"),
+            (format!(r#"{{"jobs":[{{"queue":"a","tags":{{"{long}":1}}}}]}}"#), "jobs[0].tags.xxx"),
+            (
+                format!(r#"{{"jobs":[{{"queue":"a","tags":{{"{long}":"1","{long}":"1"}}}}]}}"#),
+                "jobs[0].tags.xxx",
+            ),
+            (format!(r#"{{"jobs":[{{"queue":"a","tries":"{long}"}}]}}"#), "jobs[0].tries"),
+        ] {
+            let problem = object::<Jobs<'_>>(&body).unwrap_err();
+            assert!(field(&problem).starts_with(at) && field(&problem).len() < 100, "{problem}");
+            assert!(problem.message.len() < 250, "{problem}");
+        }
+        let wrong = format!(r#"{{"jobs":[{{"queue":"a","tries":"{long}"}}]}}"#);
+        let problem = object::<Jobs<'_>>(&wrong).unwrap_err();
+        assert!(problem.message.ends_with("…, expected u32"), "what is allowed is still said: {problem}");
+    }
+
+    #[test]
+    fn a_name_with_a_backquote_is_not_taken_apart() {
+        let problem = object::<Jobs<'_>>(r#"{"a`, expected `b":1}"#).unwrap_err();
+        assert_eq!(problem.message, "a`, expected `b is not a field; allowed are jobs");
     }
 
     #[test]

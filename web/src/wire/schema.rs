@@ -68,7 +68,7 @@ schema! {
 
 schema! {
     /// A queue's name.
-    QueueName = RefOr::T(Schema::Object(string("the name of a queue", "^[A-Za-z0-9_.:-]{1,128}$", "emails")))
+    QueueName = RefOr::T(Schema::Object(string("the name of a queue; not `.` or `..`", "^[A-Za-z0-9_.:-]{1,128}$", "emails")))
 }
 
 schema! {
