@@ -16,23 +16,16 @@ use crate::wire::read;
 )]
 pub async fn beat(call: Call) -> Answer {
     let body: HeartbeatBody<'_> = read::object(call.text()?)?;
-    let mut good = Vec::with_capacity(body.jobs.0.len());
-    let mut bad = Vec::with_capacity(body.jobs.0.len());
-    for checked in body.check(&call.web.config.limits)? {
-        bad.push(match checked {
-            Ok(item) => {
-                good.push(item);
-                None
-            }
-            Err(problem) => Some(problem),
-        });
-    }
-    let decided = call.ports().heartbeat(&call.caller, good).await?;
+    let checked = body.check(&call.web.config.limits)?;
+    let (items, rest): (Vec<_>, Vec<_>) =
+        checked.into_iter().map(|checked| (checked.item, checked.refused)).unzip();
+    let asked: Vec<bool> = items.iter().map(Option::is_some).collect();
+    let decided = call.ports().heartbeat(&call.caller, items.into_iter().flatten().collect()).await?;
     let mut answers = decided.reply.into_iter();
     let ids = body.jobs.0.iter().map(|(id, _)| &**id);
-    let beats = ids.zip(bad).filter_map(|(id, problem)| match problem {
-        Some(problem) => Some((id, BeatReply::lost(problem))),
-        None => answers.next().map(|answer| (id, BeatReply::new(answer))),
+    let beats = ids.zip(asked.into_iter().zip(rest)).map(|(id, (asked, refused))| {
+        let answer = if asked { answers.next() } else { None };
+        (id, BeatReply::new(answer, refused))
     });
     let reply = HeartbeatReply { jobs: Beats(beats.collect()) };
     let room = 64 + 128 * reply.jobs.0.len();

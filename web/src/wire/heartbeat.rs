@@ -7,13 +7,14 @@ use jobbie_broker::job::Progress;
 use jobbie_broker::reply::Settled;
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::lease::Claim;
 use super::limits::{MAX_ITEMS, MAX_PROGRESS};
 use super::schema;
-use super::{Entries, Limits, Obj, Opaque, Place, Stamp, Text, name};
-use crate::error::Problem;
+use super::{Entries, Limits, Obj, Opaque, Place, Stamp, Text, name, read};
+use crate::error::{Code, Problem};
 
 /// Signs of life.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -27,7 +28,7 @@ pub struct HeartbeatBody<'a> {
     /// The jobs, by id.
     #[serde(borrow)]
     #[schema(value_type = std::collections::HashMap<String, BeatBody<'static>>)]
-    pub jobs: Entries<'a, Obj<BeatBody<'a>>, MAX_ITEMS>,
+    pub jobs: Entries<'a, &'a RawValue, MAX_ITEMS>,
 }
 
 /// One job's sign of life.
@@ -65,23 +66,61 @@ pub struct ProgressBody<'a> {
     pub message: Option<Text<'a>>,
 }
 
+/// One job of a heartbeat, read.
+#[derive(Debug)]
+pub struct Checked {
+    /// What goes to the port; `None` if it cannot be said which lease is meant.
+    pub item: Option<HeartbeatItem>,
+    /// Why what the job carried is refused. The item then only extends the lease.
+    pub refused: Option<Problem>,
+}
+
 impl HeartbeatBody<'_> {
-    /// The items for the port, in the order they came.
+    /// The items for the port, in the order they came. What is wrong with a job is in its item: a checkpoint
+    /// that is too large must not cost a lease, neither its own nor that of another job.
     ///
     /// # Errors
-    /// With the place of what is wrong. An id that no job can have is in its item's answer, not here.
-    pub fn check(&self, limits: &Limits) -> Result<Vec<Result<HeartbeatItem, Problem>>, Problem> {
-        let place = Place::ROOT.key("jobs");
+    /// If the worker's id is no name.
+    pub fn check(&self, limits: &Limits) -> Result<Vec<Checked>, Problem> {
         let worker = self.worker_id.as_deref();
-        let checked = self.jobs.0.iter().map(|(id, beat)| {
-            if let Err(not_found) = name::job(id) {
-                return Ok(Err(not_found));
-            }
-            beat.check(&place.key(id), Claim { job: id, token: beat.lease_token.as_deref(), worker }, limits)
-                .map(Ok)
+        name::worker(&Place::ROOT.key("worker_id"), worker)?;
+        let place = Place::ROOT.key("jobs");
+        let checked = self.jobs.0.iter().map(|(id, raw)| {
+            let refused = match item(raw.get(), &place.key(id), id, worker, limits) {
+                Ok(item) => return Checked { item: Some(item), refused: None },
+                Err(problem) => problem,
+            };
+            Checked { item: bare(raw.get(), id, worker), refused: Some(refused) }
         });
-        checked.collect()
+        Ok(checked.collect())
     }
+}
+
+fn item(
+    text: &str,
+    place: &Place<'_>,
+    id: &str,
+    worker: Option<&str>,
+    limits: &Limits,
+) -> Result<HeartbeatItem, Problem> {
+    // An id that no job can have is not found, whatever else is wrong.
+    name::job(id)?;
+    let beat: BeatBody<'_> = read::object_at(text, place)?;
+    let claim = Claim { job: id, token: beat.lease_token.as_deref(), worker };
+    beat.check(place, claim, limits)
+}
+
+/// The bare sign of life in an item with something wrong in it. None if the token is what is wrong: without
+/// one the call would count for whoever has the lease now.
+fn bare(text: &str, id: &str, worker: Option<&str>) -> Option<HeartbeatItem> {
+    #[derive(Deserialize)]
+    struct Token<'a> {
+        #[serde(borrow, default)]
+        lease_token: Option<Text<'a>>,
+    }
+    let Obj(Token { lease_token }) = serde_json::from_str(text).ok()?;
+    let claim = Claim { job: id, token: lease_token.as_deref(), worker };
+    Some(HeartbeatItem { lease: claim.check(&Place::ROOT).ok()?, progress: None, checkpoint: None })
 }
 
 impl BeatBody<'_> {
@@ -112,47 +151,52 @@ impl ProgressBody<'_> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BeatReply)]
 pub struct BeatReply {
-    /// `ok`: go on. `cancel`: stop, cancelling has been asked for. `lost`: the lease is gone, stop.
+    /// `ok`: go on. `cancel`: stop, cancelling has been asked for. `lost`: the lease is gone, stop. `error`: go
+    /// on, but nothing that came with this sign of life is kept.
     #[schema(value_type = String, example = "ok")]
     pub status: &'static str,
-    /// Until when the lease lasts now.
+    /// Until when the lease lasts now; after an `error` absent if the token could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::Time>)]
     pub lease_expires_at: Option<Stamp>,
-    /// Why it is lost, for people.
+    /// Why it is lost or nothing is kept, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Why it is lost, for programs.
+    /// Why it is lost or nothing is kept, for programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "LEASE_LOST")]
     pub code: Option<&'static str>,
 }
 
 impl BeatReply {
-    /// A lease that is gone.
+    const fn plain(status: &'static str) -> Self {
+        Self { status, lease_expires_at: None, error: None, code: None }
+    }
+
+    /// The answer for a job: what the port says of its lease, if it was asked, and what was refused before.
     #[must_use]
-    pub fn lost(problem: Problem) -> Self {
-        Self {
-            status: "lost",
-            lease_expires_at: None,
-            code: Some(problem.code.name()),
-            error: Some(problem.message),
+    pub fn new(answer: Option<Result<Settled, Reject>>, refused: Option<Problem>) -> Self {
+        let reply = match answer {
+            // Whoever has lost the lease, or must stop, has to know that first.
+            Some(Err(reject)) => return Self::plain("lost").because(reject.into()),
+            Some(Ok(Settled::Alive { lease_expires_at, cancel, .. })) => Self {
+                lease_expires_at: Some(Stamp(lease_expires_at)),
+                ..Self::plain(if cancel { "cancel" } else { "ok" })
+            },
+            Some(Ok(_)) => Self::plain("ok"),
+            None => Self::plain("error"),
+        };
+        match refused {
+            None => reply,
+            Some(problem) if problem.code == Code::NotFound => Self::plain("lost").because(problem),
+            Some(problem) if reply.status == "cancel" => reply.because(problem),
+            Some(problem) => Self { status: "error", ..reply }.because(problem),
         }
     }
 
-    /// What the port answered.
-    #[must_use]
-    pub fn new(answer: Result<Settled, Reject>) -> Self {
-        match answer {
-            Ok(Settled::Alive { lease_expires_at, cancel, .. }) => Self {
-                status: if cancel { "cancel" } else { "ok" },
-                lease_expires_at: Some(Stamp(lease_expires_at)),
-                error: None,
-                code: None,
-            },
-            Ok(_) => Self { status: "ok", lease_expires_at: None, error: None, code: None },
-            Err(reject) => Self::lost(reject.into()),
-        }
+    fn because(mut self, problem: Problem) -> Self {
+        (self.code, self.error) = (Some(problem.code.name()), Some(problem.message));
+        self
     }
 }
 
@@ -180,54 +224,4 @@ impl Serialize for Beats<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::read;
-    use jobbie_broker::{Millis, Timestamp};
-
-    fn beat(body: &str) -> Result<Vec<Result<HeartbeatItem, Problem>>, Problem> {
-        read::object::<HeartbeatBody<'_>>(body)?.check(&Limits::default())
-    }
-
-    #[test]
-    fn jobs_keep_their_order_and_an_impossible_id_fails_alone() {
-        let items =
-            beat(r#"{"worker_id":"w","jobs":{"b":{"progress":{"current":1,"total":2,"message":"x"}},"a/b":{},"a":{"checkpoint":[1]}}}"#)
-                .unwrap();
-        assert_eq!(items.len(), 3);
-        let progress = Progress { current: 1, total: Some(2), message: Some("x".into()) };
-        assert_eq!(items[0].as_ref().unwrap().progress, Some(progress));
-        assert_eq!(items[1].as_ref().unwrap_err().code.name(), "NOT_FOUND");
-        assert!(items[2].as_ref().unwrap().checkpoint.is_some());
-        assert_eq!(items[2].as_ref().unwrap().lease.worker.as_deref(), Some("w"));
-    }
-
-    #[test]
-    fn the_rest_is_refused() {
-        for body in [
-            "{}",
-            r#"{"jobs":[]}"#,
-            r#"{"jobs":{"a":{"usage":{}}}}"#,
-            r#"{"jobs":{"a":{},"a":{}}}"#,
-            r#"{"jobs":{"a":[]}}"#,
-            r#"{"jobs":{"a":{"progress":{"current":-1}}}}"#,
-            r#"{"jobs":{"a":{"progress":[1]}}}"#,
-        ] {
-            assert_eq!(beat(body).unwrap_err().code.name(), "VALIDATION", "{body}");
-        }
-    }
-
-    #[test]
-    fn answers_say_what_to_do() {
-        let alive = |cancel| {
-            BeatReply::new(Ok(Settled::Alive { lease_expires_at: Timestamp(0), length: Millis(1), cancel }))
-        };
-        let reply = HeartbeatReply { jobs: Beats(vec![("b", alive(false)), ("a", alive(true))]) };
-        assert_eq!(
-            serde_json::to_string(&reply).unwrap(),
-            r#"{"jobs":{"b":{"status":"ok","lease_expires_at":"1970-01-01T00:00:00.000Z"},"a":{"status":"cancel","lease_expires_at":"1970-01-01T00:00:00.000Z"}}}"#
-        );
-        let lost = BeatReply::lost(Problem::not_found("job", "x"));
-        assert_eq!((lost.status, lost.code), ("lost", Some("NOT_FOUND")));
-    }
-}
+mod tests;
