@@ -6,7 +6,7 @@ use jobbie_broker::command::Ack;
 use super::{BodyFailures, NotFound, Refused, settle};
 use crate::call::{Answer, Call};
 use crate::wire::ack::{AckBatchBody, AckBody};
-use crate::wire::lease::{Results, SettledReply, job_of};
+use crate::wire::lease::{Results, SettledReply, Settling as _};
 use crate::wire::{Place, read, schema};
 
 /// Acknowledges a job: the attempt succeeded. Answered 200, it is never undone.
@@ -31,10 +31,5 @@ pub async fn one(call: Call) -> Answer {
 )]
 pub async fn batch(call: Call) -> Answer {
     let body: AckBatchBody<'_> = read::object(call.text()?)?;
-    let check = |text: &str, place: &Place<'_>| {
-        let body: AckBody<'_> = read::object_at(text, place)?;
-        let item = body.check(place, None, &call.web.config.limits)?;
-        Ok((job_of(place, None, body.job_id.as_deref())?.to_owned(), item))
-    };
-    settle::batch(&call, "acks", &body.acks, check, |items| Ack { items }).await
+    settle::batch::<AckBody<'_>, _>(&call, "acks", &body.acks, |items| Ack { items }).await
 }

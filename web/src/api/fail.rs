@@ -6,7 +6,7 @@ use jobbie_broker::command::Fail;
 use super::{BodyFailures, NotFound, Refused, settle};
 use crate::call::{Answer, Call};
 use crate::wire::fail::{FailBatchBody, FailBody};
-use crate::wire::lease::{Results, SettledReply, job_of};
+use crate::wire::lease::{Results, SettledReply, Settling as _};
 use crate::wire::{Place, read, schema};
 
 /// Reports that an attempt failed: it is tried again as the job's policy says, or the job is dead.
@@ -31,10 +31,5 @@ pub async fn one(call: Call) -> Answer {
 )]
 pub async fn batch(call: Call) -> Answer {
     let body: FailBatchBody<'_> = read::object(call.text()?)?;
-    let check = |text: &str, place: &Place<'_>| {
-        let body: FailBody<'_> = read::object_at(text, place)?;
-        let item = body.check(place, None, &call.web.config.limits)?;
-        Ok((job_of(place, None, body.job_id.as_deref())?.to_owned(), item))
-    };
-    settle::batch(&call, "fails", &body.fails, check, |items| Fail { items }).await
+    settle::batch::<FailBody<'_>, _>(&call, "fails", &body.fails, |items| Fail { items }).await
 }

@@ -5,7 +5,7 @@ use jobbie_broker::command::Release;
 
 use super::{BodyFailures, NotFound, Refused, settle};
 use crate::call::{Answer, Call};
-use crate::wire::lease::{Results, SettledReply, job_of};
+use crate::wire::lease::{Results, SettledReply, Settling as _};
 use crate::wire::release::{ReleaseBatchBody, ReleaseBody};
 use crate::wire::{Place, read, schema};
 
@@ -19,7 +19,7 @@ use crate::wire::{Place, read, schema};
 pub async fn one(call: Call) -> Answer {
     let id = call.path("job_id")?;
     let body: ReleaseBody<'_> = read::object(call.optional_text()?)?;
-    let item = body.check(&Place::ROOT, Some(&id))?;
+    let item = body.check(&Place::ROOT, Some(&id), &call.web.config.limits)?;
     settle::one(&call, &id, Release { items: vec![item] }).await
 }
 
@@ -31,10 +31,5 @@ pub async fn one(call: Call) -> Answer {
 )]
 pub async fn batch(call: Call) -> Answer {
     let body: ReleaseBatchBody<'_> = read::object(call.text()?)?;
-    let check = |text: &str, place: &Place<'_>| {
-        let body: ReleaseBody<'_> = read::object_at(text, place)?;
-        let item = body.check(place, None)?;
-        Ok((job_of(place, None, body.job_id.as_deref())?.to_owned(), item))
-    };
-    settle::batch(&call, "releases", &body.releases, check, |items| Release { items }).await
+    settle::batch::<ReleaseBody<'_>, _>(&call, "releases", &body.releases, |items| Release { items }).await
 }

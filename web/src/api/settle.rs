@@ -7,8 +7,8 @@ use jobbie_broker::{Command, Reject, Reply};
 
 use crate::call::{Answer, AtIndex, Call, accepted, unexpected};
 use crate::error::Problem;
-use crate::wire::Place;
-use crate::wire::lease::{ItemReply, RawItems, Results, SettledReply, id_of};
+use crate::wire::lease::{ItemReply, RawItems, Results, SettledReply, Settling, id_of, job_of};
+use crate::wire::{Limits, Place, read};
 
 /// Settles one attempt.
 ///
@@ -27,18 +27,17 @@ pub async fn one(call: &Call, id: &str, command: impl Into<Command>) -> Answer {
 ///
 /// # Errors
 /// What the port says.
-pub async fn batch<I, C: Into<Command>>(
+pub async fn batch<'a, B: Settling<'a>, C: Into<Command>>(
     call: &Call,
     field: &str,
-    items: &RawItems<'_>,
-    check: impl Fn(&str, &Place<'_>) -> Result<(String, I), Problem>,
-    command: impl FnOnce(Vec<I>) -> C,
+    items: &RawItems<'a>,
+    command: impl FnOnce(Vec<B::Item>) -> C,
 ) -> Answer {
     let place = Place::ROOT.key(field);
     let mut good = Vec::with_capacity(items.0.len());
     let mut read = Vec::with_capacity(items.0.len());
     for (at, raw) in items.0.iter().enumerate() {
-        match check(raw.get(), &place.index(at)) {
+        match item::<B>(raw.get(), &place.index(at), &call.web.config.limits) {
             Ok((id, item)) => {
                 good.push(item);
                 read.push((id, None));
@@ -47,7 +46,7 @@ pub async fn batch<I, C: Into<Command>>(
         }
     }
     let (index, answers) = if good.is_empty() {
-        (call.ports().info().applied_index, Vec::new())
+        (call.ports().applied_index(), Vec::new())
     } else {
         settle(call, command(good).into()).await?
     };
@@ -59,6 +58,16 @@ pub async fn batch<I, C: Into<Command>>(
     let results = Results { results: results.collect() };
     let room = 64 + 80 * results.results.len();
     call.sized(StatusCode::OK, &results, room).at_index(index)
+}
+
+fn item<'a, B: Settling<'a>>(
+    text: &'a str,
+    place: &Place<'_>,
+    limits: &Limits,
+) -> Result<(String, B::Item), Problem> {
+    let body: B = read::object_at(text, place)?;
+    let item = body.check(place, None, limits)?;
+    Ok((job_of(place, None, body.job_id())?.to_owned(), item))
 }
 
 async fn settle(call: &Call, command: Command) -> Result<(u64, Vec<Result<Settled, Reject>>), Problem> {

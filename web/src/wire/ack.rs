@@ -5,7 +5,7 @@ use jobbie_broker::command::AckItem;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::lease::{Claim, RawItems, job_of};
+use super::lease::{Claim, RawItems, Settling, job_of};
 use super::schema;
 use super::{Limits, Opaque, Place, Text};
 use crate::error::Problem;
@@ -48,12 +48,14 @@ pub struct AckBatchBody<'a> {
     pub acks: RawItems<'a>,
 }
 
-impl AckBody<'_> {
-    /// The item for the command.
-    ///
-    /// # Errors
-    /// With the place of what is wrong.
-    pub fn check(&self, place: &Place<'_>, path: Option<&str>, limits: &Limits) -> Result<AckItem, Problem> {
+impl<'a> Settling<'a> for AckBody<'a> {
+    type Item = AckItem;
+
+    fn job_id(&self) -> Option<&str> {
+        self.job_id.as_deref()
+    }
+
+    fn check(&self, place: &Place<'_>, path: Option<&str>, limits: &Limits) -> Result<AckItem, Problem> {
         let claim = Claim {
             job: job_of(place, path, self.job_id.as_deref())?,
             token: self.lease_token.as_deref(),

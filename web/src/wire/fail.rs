@@ -5,7 +5,7 @@ use jobbie_broker::command::FailItem;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::lease::{Claim, RawItems, job_of};
+use super::lease::{Claim, RawItems, Settling, job_of};
 use super::list::word;
 use super::schema;
 use super::{Limits, Opaque, Place, Span, Text};
@@ -79,12 +79,14 @@ pub struct FailBatchBody<'a> {
     pub fails: RawItems<'a>,
 }
 
-impl FailBody<'_> {
-    /// The item for the command.
-    ///
-    /// # Errors
-    /// With the place of what is wrong.
-    pub fn check(&self, place: &Place<'_>, path: Option<&str>, limits: &Limits) -> Result<FailItem, Problem> {
+impl<'a> Settling<'a> for FailBody<'a> {
+    type Item = FailItem;
+
+    fn job_id(&self) -> Option<&str> {
+        self.job_id.as_deref()
+    }
+
+    fn check(&self, place: &Place<'_>, path: Option<&str>, limits: &Limits) -> Result<FailItem, Problem> {
         let claim = Claim {
             job: job_of(place, path, self.job_id.as_deref())?,
             token: self.lease_token.as_deref(),

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::limits::{MAX_ITEMS, MAX_NAME};
 use super::schema;
-use super::{List, Place, Stamp, Text, name};
+use super::{Limits, List, Place, Stamp, Text, name};
 use crate::error::Problem;
 
 /// A lease as a worker names it.
@@ -53,6 +53,21 @@ pub fn job_of<'a>(
         (Some(id), _) | (None, Some(id)) => Ok(id),
         (None, None) => Err(Problem::field(place.key("job_id"), "is missing")),
     }
+}
+
+/// The body of a call that ends an attempt; in a batch, one of its items.
+pub trait Settling<'a>: Deserialize<'a> {
+    /// What goes into the command.
+    type Item;
+
+    /// The job that the body names.
+    fn job_id(&self) -> Option<&str>;
+
+    /// The item for the command; `path` is the job of the address.
+    ///
+    /// # Errors
+    /// With the place of what is wrong.
+    fn check(&self, place: &Place<'_>, path: Option<&str>, limits: &Limits) -> Result<Self::Item, Problem>;
 }
 
 /// The items of a batched call, each read by itself so that a bad one fails alone.

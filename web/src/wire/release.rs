@@ -5,9 +5,9 @@ use jobbie_broker::command::ReleaseItem;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::lease::{Claim, RawItems, job_of};
+use super::lease::{Claim, RawItems, Settling, job_of};
 use super::schema;
-use super::{Place, Span, Text};
+use super::{Limits, Place, Span, Text};
 use crate::error::Problem;
 
 /// A job given back without spending an attempt.
@@ -44,12 +44,14 @@ pub struct ReleaseBatchBody<'a> {
     pub releases: RawItems<'a>,
 }
 
-impl ReleaseBody<'_> {
-    /// The item for the command.
-    ///
-    /// # Errors
-    /// With the place of what is wrong.
-    pub fn check(&self, place: &Place<'_>, path: Option<&str>) -> Result<ReleaseItem, Problem> {
+impl<'a> Settling<'a> for ReleaseBody<'a> {
+    type Item = ReleaseItem;
+
+    fn job_id(&self) -> Option<&str> {
+        self.job_id.as_deref()
+    }
+
+    fn check(&self, place: &Place<'_>, path: Option<&str>, _: &Limits) -> Result<ReleaseItem, Problem> {
         let claim = Claim {
             job: job_of(place, path, self.job_id.as_deref())?,
             token: self.lease_token.as_deref(),
