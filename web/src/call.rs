@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse};
-use bytes::Bytes;
 use jobbie_actors::Ports;
 use jobbie_actors::ports::{Caller, Decided};
 use jobbie_broker::Reply;
@@ -16,13 +15,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::stats::Stats;
+use crate::body::{Bodies, Body};
 use crate::config::WebConfig;
 use crate::docs::Docs;
 use crate::error::{Code, Problem};
 use crate::guard::Guard;
 use crate::seams::Seams;
 use crate::wire::query::{Query, percent_decode};
-use crate::wire::{msgpack, read};
+use crate::wire::read;
 
 /// The log index at which a call was decided.
 pub const INDEX_HEADER: HeaderName = HeaderName::from_static("x-jobbie-index");
@@ -48,6 +48,8 @@ pub struct Web {
     pub guard: Guard,
     /// One permit per open stream.
     pub streams: Arc<Semaphore>,
+    /// The room for the bodies of all requests.
+    pub bodies: Bodies,
     /// Counts fetches, for the strategies that depend on it.
     pub turn: AtomicU64,
     /// The state of all queues as it was less than a second ago.
@@ -73,7 +75,9 @@ pub struct Call {
     /// The request itself.
     pub request: HttpRequest,
     /// Its body; JSON text if it was JSON or MessagePack.
-    pub body: Bytes,
+    pub body: Body,
+    /// The query parameters that its route has.
+    pub parameters: &'static [&'static str],
     /// Who calls, in which namespace.
     pub caller: Caller,
     /// Its id.
@@ -125,12 +129,12 @@ impl Call {
         percent_decode(self.request.match_info().get(name).unwrap_or_default(), false)
     }
 
-    /// The query parameters.
+    /// The query parameters; that there are no others is checked before the handler is called.
     ///
     /// # Errors
-    /// `VALIDATION` naming a parameter that is not in `allowed`.
-    pub fn query(&self, allowed: &[&'static str]) -> Result<Query<'_>, Problem> {
-        Query::parse(self.request.query_string(), allowed)
+    /// `VALIDATION`.
+    pub fn query(&self) -> Result<Query<'_>, Problem> {
+        Query::parse(self.request.query_string(), self.parameters)
     }
 
     /// A header's text.
@@ -307,18 +311,6 @@ impl Format {
             (None, None) if body == BodyType::MsgPack => Self::MsgPack,
             _ => Self::Json,
         }
-    }
-}
-
-/// The body as JSON text.
-///
-/// # Errors
-/// `VALIDATION` for MessagePack that has no JSON form.
-pub fn as_json(body: Bytes, kind: BodyType) -> Result<Bytes, Problem> {
-    if kind == BodyType::MsgPack && !body.is_empty() {
-        msgpack::to_json(&body).map(Bytes::from)
-    } else {
-        Ok(body)
     }
 }
 

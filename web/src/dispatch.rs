@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What happens to every request before and after its handler.
 //!
-//! id → guard (host and origin) → authorizer → namespace → body → handler → headers, metrics, log
+//! id → guard (host and origin) → authorizer → namespace → parameters → body → handler → headers, metrics, log
 
+use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::http::header::{ALLOW, CONTENT_LENGTH, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use actix_web::http::{Method, StatusCode};
-use actix_web::{HttpRequest, HttpResponse, guard, web};
-use bytes::{Bytes, BytesMut};
-use futures_util::{FutureExt as _, StreamExt as _};
+use actix_web::guard::{self, Guard};
+use actix_web::http::Method;
+use actix_web::http::header::{ALLOW, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::FutureExt as _;
 use jobbie_actors::ports::Caller;
 
-use crate::call::{Answer, BodyType, Call, Format, Web, as_json, problem_response, request_id};
+use crate::call::{Answer, BodyType, Call, Format, Web, problem_response, request_id};
 use crate::error::{Code, Detail, Problem};
-use crate::routes::{Answers, Row, Takes};
+use crate::routes::{Answers, Parameters, Row, Takes};
+use crate::wire::query::Query;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longer than this is worth a line in the log.
 const SLOW: Duration = Duration::from_secs(1);
-/// How long a body may take to arrive: 16 MiB at a little more than 4 Mbit/s.
-const BODY_TIME: Duration = Duration::from_secs(30);
 /// The label of what is not in the table.
 const UNKNOWN: &str = "unknown";
 
@@ -40,7 +40,8 @@ pub fn mount(config: &mut web::ServiceConfig, web: &Arc<Web>, rows: &[Row]) {
         for row in &here {
             resource = resource.route(route(web, row));
         }
-        let allowed: Vec<&str> = here.iter().map(|row| row.method.as_str()).collect();
+        let allowed: Vec<String> =
+            here.iter().flat_map(|row| row.methods()).map(|method| method.to_string()).collect();
         config.service(resource.default_service(refusal(web, Some(allowed.join(", ")))));
     }
     if !web.base.is_empty() {
@@ -54,15 +55,14 @@ pub fn mount(config: &mut web::ServiceConfig, web: &Arc<Web>, rows: &[Row]) {
 
 fn route(web: &Arc<Web>, row: &Row) -> actix_web::Route {
     let (web, row) = (web.clone(), Arc::new(row.clone()));
-    let route = if row.method == Method::GET {
-        web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
-    } else {
-        web::method(row.method.clone())
-    };
-    route.to(move |request: HttpRequest, payload: web::Payload| {
+    web::route().guard(guarded(row.methods())).to(move |request: HttpRequest, payload: web::Payload| {
         let (web, row) = (web.clone(), row.clone());
         async move { dispatch(web, row, request, payload).await }
     })
+}
+
+fn guarded(methods: Vec<Method>) -> impl Guard {
+    guard::fn_guard(move |context| methods.contains(&context.head().method))
 }
 
 /// Answers what is not in the table: the path, or with `allowed` the method.
@@ -92,31 +92,61 @@ fn refusal(web: &Arc<Web>, allowed: Option<String>) -> actix_web::Route {
 }
 
 async fn dispatch(web: Arc<Web>, row: Arc<Row>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
-    let (began, id) = (Instant::now(), request_id(request.headers()));
-    let kind = BodyType::of(request.headers());
-    let format =
-        if row.takes == Takes::Worker { Format::wanted(request.headers(), kind) } else { Format::Json };
-    // A handler that panics must cost its caller an answer, not the connection of others.
-    let answer =
-        AssertUnwindSafe(answer(&web, &row, request, payload, &id, kind, format)).catch_unwind().await;
-    let answer = answer.unwrap_or_else(|_| {
-        tracing::error!(request = &*id, route = row.path, "a handler panicked");
-        Err(Problem::new(Code::Internal, "the server failed while it answered"))
-    });
+    let id = request_id(request.headers());
+    let format = match row.takes {
+        Takes::Worker(_) => Format::wanted(request.headers(), BodyType::of(request.headers())),
+        _ => Format::Json,
+    };
+    let call = receive(&web, &row, request, payload, &id, format);
+    let (answer, since) = attend(call, |call| (row.handler)(call)).await;
     let mut response = answer.unwrap_or_else(|problem| {
-        if problem.code == Code::Internal {
-            tracing::error!(request = &*id, route = row.path, error = problem.message, "a request failed");
+        match problem.code {
+            Code::Internal => {
+                tracing::error!(
+                    request = &*id,
+                    route = row.path,
+                    error = problem.message,
+                    "a request failed"
+                );
+            }
+            Code::OutcomeUnknown => {
+                tracing::warn!(request = &*id, route = row.path, "the outcome of a request is not known");
+            }
+            // Answers to the caller; what other 503 and 507 come from is logged where it happens.
+            _ => {}
         }
         problem_response(&problem, &id, format)
     });
     finish(&web, &mut response, &id);
-    let (status, took) = (response.status(), began.elapsed());
     // How long a long poll took says how long there was nothing to do.
     if row.answers == Answers::Now {
-        web.ports.metrics().http(row.path, status.as_u16(), took);
+        let (status, took) = (response.status().as_u16(), since.elapsed());
+        web.ports.metrics().http(row.path, status, took);
+        if took > SLOW {
+            let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(request = &*id, method = %row.method, route = row.path, status, ms, "slow request");
+        }
     }
-    report(&row, status, took, &id);
     response
+}
+
+/// Receives a call and answers it. Also says since when the time is ours: how long a body takes to arrive is
+/// up to who sends it.
+async fn attend<C, A: Future<Output = Answer>>(
+    receive: impl Future<Output = Result<C, Problem>>,
+    handle: impl FnOnce(C) -> A,
+) -> (Answer, Instant) {
+    let since = Cell::new(Instant::now());
+    let answer = async {
+        let call = receive.await;
+        since.set(Instant::now());
+        handle(call?).await
+    };
+    // A handler that panics must cost its caller an answer, not the connection of others.
+    let answer = AssertUnwindSafe(answer).catch_unwind().await;
+    let answer =
+        answer.unwrap_or_else(|_| Err(Problem::new(Code::Internal, "the server failed while it answered")));
+    (answer, since.get())
 }
 
 fn finish(web: &Web, response: &mut HttpResponse, id: &str) {
@@ -131,104 +161,77 @@ fn finish(web: &Web, response: &mut HttpResponse, id: &str) {
     }
 }
 
-fn report(row: &Row, status: StatusCode, took: Duration, id: &str) {
-    let slow = took > SLOW && row.answers == Answers::Now;
-    // 503 and 507 are answers to the caller; what they come from is logged where it happens.
-    if slow || status.is_server_error() {
-        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        tracing::warn!(request = id, method = %row.method, route = row.path, status = status.as_u16(), ms, "slow or failed request");
-    }
-}
-
-async fn answer(
+async fn receive(
     web: &Arc<Web>,
     row: &Row,
     request: HttpRequest,
     payload: web::Payload,
     id: &Arc<str>,
-    kind: BodyType,
     format: Format,
-) -> Answer {
+) -> Result<Call, Problem> {
     web.guard.check(&request, row.action)?;
     let by = web.seams.authorizer.authorize(request.headers(), row.action)?;
     let namespace = web.seams.namespaces.resolve(request.headers(), &by)?;
-    let body = body(web, row, &request, payload, kind).await?;
-    let call = Call {
-        web: web.clone(),
-        request,
-        body,
-        caller: Caller { by, namespace },
-        request_id: id.clone(),
-        format,
-    };
-    (row.handler)(call).await
+    let parameters = known(request.query_string(), row.parameters)?;
+    let body = web.bodies.read(payload, request.headers(), row.takes, &web.config.limits).await?;
+    let caller = Caller { by, namespace };
+    Ok(Call { web: web.clone(), request, body, parameters, caller, request_id: id.clone(), format })
 }
 
-async fn body(
-    web: &Web,
-    row: &Row,
-    request: &HttpRequest,
-    payload: web::Payload,
-    kind: BodyType,
-) -> Result<Bytes, Problem> {
-    if row.takes == Takes::Nothing {
-        return Ok(Bytes::new());
+/// The parameters that the handler may read.
+fn known(query: &str, parameters: Parameters) -> Result<&'static [&'static str], Problem> {
+    match parameters {
+        Parameters::Only(names) => Query::parse(query, names).map(|_| names),
+        Parameters::Any => Ok(&[]),
     }
-    let limit = web.config.limits.body;
-    let length =
-        request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if let Some(length) = length.filter(|length| *length > limit) {
-        return Err(Problem::too_large("the body", length, limit));
-    }
-    let bytes = match tokio::time::timeout(BODY_TIME, collect(payload, limit, length)).await {
-        Ok(bytes) => bytes?,
-        Err(_) => {
-            let message = format!("the body did not arrive within {} s", BODY_TIME.as_secs());
-            return Err(Problem::new(Code::RequestTimeout, message));
-        }
-    };
-    let right = match kind {
-        BodyType::Json => true,
-        BodyType::MsgPack => row.takes == Takes::Worker,
-        BodyType::None => bytes.is_empty(),
-        BodyType::Other => false,
-    };
-    if !right {
-        return Err(unsupported(row.takes));
-    }
-    as_json(bytes, kind)
 }
 
-fn unsupported(takes: Takes) -> Problem {
-    let allowed = match takes {
-        Takes::Worker => "application/json or application/msgpack",
-        _ => "application/json",
-    };
-    Problem::new(Code::UnsupportedMediaType, format!("the content type of the body must be {allowed}"))
-        .with("field", Detail::Text("Content-Type".into()))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routes::table;
+    use actix_web::test::TestRequest;
 
-/// The whole body. What came in one piece, as most bodies do, is not copied.
-async fn collect(mut payload: web::Payload, limit: usize, length: Option<usize>) -> Result<Bytes, Problem> {
-    let mut whole: Option<BytesMut> = None;
-    let mut first = Bytes::new();
-    while let Some(part) = payload.next().await {
-        let part =
-            part.map_err(|e| Problem::new(Code::Validation, format!("the body could not be read: {e}")))?;
-        let size = whole.as_ref().map_or(first.len(), BytesMut::len) + part.len();
-        if size > limit {
-            return Err(Problem::too_large("the body", size, limit));
-        }
-        match &mut whole {
-            Some(whole) => whole.extend_from_slice(&part),
-            None if first.is_empty() => first = part,
-            None => {
-                let mut joined = BytesMut::with_capacity(length.unwrap_or(size * 2));
-                joined.extend_from_slice(&first);
-                joined.extend_from_slice(&part);
-                whole = Some(joined);
-            }
+    #[test]
+    fn asking_for_the_head_of_a_stream_does_not_lead_to_it() {
+        let leads = |path: &str, method: Method| {
+            let rows = table();
+            let row = rows.iter().find(|row| row.path == path).unwrap();
+            let request = TestRequest::with_uri("/").method(method).to_srv_request();
+            guarded(row.methods()).check(&request.guard_ctx())
+        };
+        assert!(leads("/api/v1/stream", Method::GET) && !leads("/api/v1/stream", Method::HEAD));
+        assert!(leads("/healthz", Method::GET) && leads("/healthz", Method::HEAD));
+        assert!(leads("/api/v1/enqueue", Method::POST) && !leads("/api/v1/enqueue", Method::GET));
+    }
+
+    #[actix_web::test]
+    async fn a_slow_upload_is_not_a_slow_answer() {
+        for refused in [false, true] {
+            let arrived = Cell::new(Instant::now());
+            let receive = async {
+                tokio::task::yield_now().await;
+                arrived.set(Instant::now());
+                if refused { Err(Problem::new(Code::RequestTimeout, "too late")) } else { Ok(()) }
+            };
+            let (answer, since) = attend(receive, |()| async { Ok(HttpResponse::Ok().finish()) }).await;
+            assert_eq!(answer.is_err(), refused);
+            assert!(since >= arrived.get());
         }
     }
-    Ok(whole.map_or(first, BytesMut::freeze))
+
+    #[actix_web::test]
+    async fn a_handler_that_panics_is_an_answer() {
+        let (answer, _) = attend(async { Ok(()) }, |()| async { panic!("for the test") }).await;
+        assert_eq!(answer.unwrap_err().code, Code::Internal);
+    }
+
+    #[test]
+    fn a_misspelt_parameter_is_refused_on_every_route_of_the_api() {
+        for row in table() {
+            let refused = known("limt=1", row.parameters).is_err();
+            assert_eq!(refused, row.path.starts_with("/api/") || row.path == "/metrics", "{}", row.path);
+            assert!(known("", row.parameters).is_ok());
+        }
+    }
 }

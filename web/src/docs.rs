@@ -28,7 +28,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 #[openapi(
     info(
         title = "jobbie",
-        description = "A durable job broker: queues, retries, leases and streams over plain HTTP.\n\nBodies are JSON. On the worker endpoints (enqueue, fetch, ack, fail, release, heartbeat) `application/msgpack` is accepted and returned by content negotiation, with the same field names; payloads, results and checkpoints travel as `bin` that holds JSON.\n\nUnknown fields and query parameters are refused. Every answer has `X-Request-Id` (the caller's, if it is short and plain); answers that were decided at a log index have `X-Jobbie-Index`. `429` and `503` say in `Retry-After` when to try again. Every error but `OUTCOME_UNKNOWN` means that nothing was written.",
+        description = "A durable job broker: queues, retries, leases and streams over plain HTTP.\n\nBodies are JSON. On the worker endpoints (enqueue, fetch, ack, fail, release, heartbeat) `application/msgpack` is accepted and returned by content negotiation, with the same field names; payloads, results and checkpoints travel as `bin` that holds JSON.\n\nUnknown fields and query parameters are refused (`/healthz` and `/readyz` ignore parameters). Every answer has `X-Request-Id` (the caller's, if it is short and plain); answers that were decided at a log index have `X-Jobbie-Index`. `429` and `503` say in `Retry-After` when to try again, except `OUTCOME_UNKNOWN`, which has none: repeat the call with the same id. Every error but `OUTCOME_UNKNOWN` means that nothing was written.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(
@@ -143,7 +143,7 @@ fn serve(call: &Call, name: &str) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routes::{Row, Takes, table};
+    use crate::routes::{Parameters, Row, Takes, table};
     use serde_json::Value;
     use std::collections::BTreeSet;
 
@@ -193,6 +193,28 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn the_described_parameters_are_those_that_are_let_through() {
+        let api = description();
+        for row in table().iter().filter(described) {
+            let operation = &api["paths"][row.path][row.method.as_str().to_lowercase()];
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let named: BTreeSet<&str> =
+                parameters.filter(|p| p["in"] == "query").filter_map(|p| p["name"].as_str()).collect();
+            let known: BTreeSet<&str> = match row.parameters {
+                Parameters::Only(names) => names.iter().copied().collect(),
+                Parameters::Any => BTreeSet::new(),
+            };
+            assert_eq!(named, known, "{} {}", row.method, row.path);
+        }
+    }
+
+    #[test]
+    fn only_an_unknown_outcome_comes_without_a_time_to_try_again() {
+        let text = description()["info"]["description"].as_str().unwrap().to_owned();
+        assert!(text.contains("except `OUTCOME_UNKNOWN`"), "{text}");
     }
 
     #[test]

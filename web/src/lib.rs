@@ -15,6 +15,7 @@
 
 pub mod api;
 pub mod bare;
+pub mod body;
 pub mod call;
 pub mod config;
 pub mod dashboard;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The table of routes: method, path, required action, what the call takes, how it answers, handler.
+//! The table of routes: method, path, required action, what the call takes, how it answers, its query
+//! parameters, handler.
 //!
 //! There is no row without an action, so no handler can forget authorization; what is open to everybody says
 //! `Public`. Within a path's length, rows with a fixed last part come before those with a variable one.
@@ -15,6 +16,8 @@ use crate::api::{
 };
 use crate::call::{Answer, Call};
 use crate::seams::Action;
+use crate::wire::Limits;
+use crate::wire::limits::{ENVELOPE, ESCAPED};
 use crate::{dashboard, docs};
 
 /// What a call takes.
@@ -22,10 +25,59 @@ use crate::{dashboard, docs};
 pub enum Takes {
     /// No body.
     Nothing,
-    /// JSON.
-    Json,
-    /// JSON or MessagePack, and the answer likewise.
-    Worker,
+    /// JSON of at most that size.
+    Json(Size),
+    /// JSON or MessagePack of at most that size, and the answer likewise.
+    Worker(Size),
+}
+
+impl Takes {
+    /// How large the body may be; `None` if there is none.
+    #[must_use]
+    pub const fn size(self) -> Option<Size> {
+        match self {
+            Self::Nothing => None,
+            Self::Json(size) | Self::Worker(size) => Some(size),
+        }
+    }
+}
+
+/// What a body may have to hold, which says how large it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// Fields of limited length.
+    Fields,
+    /// A job with its payload.
+    Job,
+    /// The end of an attempt: result, error, backtrace, checkpoint.
+    Attempt,
+    /// Many of them.
+    Batch,
+}
+
+impl Size {
+    /// The size in bytes: a body that is larger has something in it that is over its own limit.
+    #[must_use]
+    pub fn limit(self, limits: &Limits) -> usize {
+        let attempt =
+            || [limits.result, limits.checkpoint, ESCAPED * limits.error, ESCAPED * limits.backtrace];
+        let size = match self {
+            Self::Fields => ENVELOPE,
+            Self::Job => limits.payload.saturating_add(ENVELOPE),
+            Self::Attempt => attempt().into_iter().fold(ENVELOPE, usize::saturating_add),
+            Self::Batch => limits.body,
+        };
+        size.min(limits.body)
+    }
+}
+
+/// Which query parameters a call has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parameters {
+    /// These; others are refused.
+    Only(&'static [&'static str]),
+    /// Whatever a browser or a load balancer adds: nothing is read from them.
+    Any,
 }
 
 /// How a call answers.
@@ -43,7 +95,7 @@ pub type Handler = Arc<dyn Fn(Call) -> LocalBoxFuture<'static, Answer> + Send + 
 /// One row of the table.
 #[derive(Clone)]
 pub struct Row {
-    /// The method; `GET` also stands for `HEAD`.
+    /// The method; see [`Row::methods`].
     pub method: Method,
     /// The path below the base path, with `{names}` for its variable parts.
     pub path: &'static str,
@@ -53,18 +105,43 @@ pub struct Row {
     pub takes: Takes,
     /// How it answers.
     pub answers: Answers,
+    /// Its query parameters.
+    pub parameters: Parameters,
     /// What answers it.
     pub handler: Handler,
 }
 
+impl Row {
+    /// The methods that lead here. `HEAD` is one of them where `GET` answers at once and has no effect: asking
+    /// for the head of a job stream would lease jobs to nobody.
+    #[must_use]
+    pub fn methods(&self) -> Vec<Method> {
+        let head = self.method == Method::GET && self.answers == Answers::Now;
+        std::iter::once(self.method.clone()).chain(head.then_some(Method::HEAD)).collect()
+    }
+}
+
+macro_rules! parameters {
+    () => {
+        Parameters::Only(&[])
+    };
+    (..) => {
+        Parameters::Any
+    };
+    ($list:path) => {
+        Parameters::Only($list)
+    };
+}
+
 macro_rules! table {
-    ($($method:ident $path:literal $action:ident $takes:ident $answers:ident $handler:path,)*) => {
+    ($($method:ident $path:literal $action:ident $takes:ident$(($size:ident))? $answers:ident [$($parameters:tt)*] $handler:path,)*) => {
         vec![$(Row {
             method: Method::$method,
             path: $path,
             action: Action::$action,
-            takes: Takes::$takes,
+            takes: Takes::$takes$((Size::$size))?,
             answers: Answers::$answers,
+            parameters: parameters!($($parameters)*),
             handler: Arc::new(|call| Box::pin($handler(call))),
         },)*]
     };
@@ -75,61 +152,61 @@ macro_rules! table {
 #[must_use]
 pub fn table() -> Vec<Row> {
     table! {
-        POST   "/api/v1/enqueue"                    Enqueue      Worker  Now   enqueue::one,
-        POST   "/api/v1/enqueue/batch"              Enqueue      Worker  Now   enqueue::batch,
+        POST   "/api/v1/enqueue"                    Enqueue      Worker(Job)     Now   [] enqueue::one,
+        POST   "/api/v1/enqueue/batch"              Enqueue      Worker(Batch)   Now   [] enqueue::batch,
 
-        POST   "/api/v1/fetch"                      Work         Worker  Later fetch::one,
-        POST   "/api/v1/fetch/batch"                Work         Worker  Later fetch::batch,
-        POST   "/api/v1/ack/batch"                  Work         Worker  Now   ack::batch,
-        POST   "/api/v1/ack/{job_id}"               Work         Worker  Now   ack::one,
-        POST   "/api/v1/fail/batch"                 Work         Worker  Now   fail::batch,
-        POST   "/api/v1/fail/{job_id}"              Work         Worker  Now   fail::one,
-        POST   "/api/v1/release/batch"              Work         Worker  Now   release::batch,
-        POST   "/api/v1/release/{job_id}"           Work         Worker  Now   release::one,
-        POST   "/api/v1/heartbeat"                  Work         Worker  Now   heartbeat::beat,
-        GET    "/api/v1/stream"                     Work         Nothing Later stream::open,
+        POST   "/api/v1/fetch"                      Work         Worker(Fields)  Later [] fetch::one,
+        POST   "/api/v1/fetch/batch"                Work         Worker(Fields)  Later [] fetch::batch,
+        POST   "/api/v1/ack/batch"                  Work         Worker(Batch)   Now   [] ack::batch,
+        POST   "/api/v1/ack/{job_id}"               Work         Worker(Attempt) Now   [] ack::one,
+        POST   "/api/v1/fail/batch"                 Work         Worker(Batch)   Now   [] fail::batch,
+        POST   "/api/v1/fail/{job_id}"              Work         Worker(Attempt) Now   [] fail::one,
+        POST   "/api/v1/release/batch"              Work         Worker(Batch)   Now   [] release::batch,
+        POST   "/api/v1/release/{job_id}"           Work         Worker(Attempt) Now   [] release::one,
+        POST   "/api/v1/heartbeat"                  Work         Worker(Batch)   Now   [] heartbeat::beat,
+        GET    "/api/v1/stream"                     Work         Nothing         Later [stream::PARAMETERS] stream::open,
 
-        GET    "/api/v1/jobs"                       Read         Nothing Now   job::list,
-        GET    "/api/v1/jobs/{job_id}"              Watch        Nothing Now   job::get,
-        PATCH  "/api/v1/jobs/{job_id}"              ManageJobs   Json    Now   job::patch,
-        DELETE "/api/v1/jobs/{job_id}"              ManageJobs   Nothing Now   job::delete,
-        GET    "/api/v1/jobs/{job_id}/wait"         Watch        Nothing Later wait::wait,
-        GET    "/api/v1/jobs/{job_id}/stream"       Watch        Nothing Later job_stream::follow,
-        GET    "/api/v1/jobs/{job_id}/timeline"     Watch        Nothing Now   job::timeline,
-        POST   "/api/v1/jobs/{job_id}/retry"        ManageJobs   Json    Now   job::retry,
-        POST   "/api/v1/jobs/{job_id}/cancel"       ManageJobs   Json    Now   job::cancel,
-        POST   "/api/v1/jobs/{job_id}/move"         ManageJobs   Json    Now   job::move_to,
-        POST   "/api/v1/jobs/{job_id}/clone"        ManageJobs   Json    Now   job::clone,
+        GET    "/api/v1/jobs"                       Read         Nothing         Now   [job::PARAMETERS] job::list,
+        GET    "/api/v1/jobs/{job_id}"              Watch        Nothing         Now   [] job::get,
+        PATCH  "/api/v1/jobs/{job_id}"              ManageJobs   Json(Job)       Now   [] job::patch,
+        DELETE "/api/v1/jobs/{job_id}"              ManageJobs   Nothing         Now   [] job::delete,
+        GET    "/api/v1/jobs/{job_id}/wait"         Watch        Nothing         Later [wait::PARAMETERS] wait::wait,
+        GET    "/api/v1/jobs/{job_id}/stream"       Watch        Nothing         Later [] job_stream::follow,
+        GET    "/api/v1/jobs/{job_id}/timeline"     Watch        Nothing         Now   [] job::timeline,
+        POST   "/api/v1/jobs/{job_id}/retry"        ManageJobs   Json(Fields)    Now   [] job::retry,
+        POST   "/api/v1/jobs/{job_id}/cancel"       ManageJobs   Json(Fields)    Now   [] job::cancel,
+        POST   "/api/v1/jobs/{job_id}/move"         ManageJobs   Json(Fields)    Now   [] job::move_to,
+        POST   "/api/v1/jobs/{job_id}/clone"        ManageJobs   Json(Fields)    Now   [] job::clone,
 
-        GET    "/api/v1/queues"                     Read         Nothing Now   queue::list,
-        GET    "/api/v1/queues/{queue}"             Read         Nothing Now   queue::get,
-        DELETE "/api/v1/queues/{queue}"             ManageQueues Nothing Now   queue::delete,
-        POST   "/api/v1/queues/{queue}/pause"       ManageQueues Json    Now   queue::pause,
-        POST   "/api/v1/queues/{queue}/resume"      ManageQueues Json    Now   queue::resume,
-        POST   "/api/v1/queues/{queue}/drain"       ManageQueues Json    Now   queue::drain,
-        POST   "/api/v1/queues/{queue}/clear"       ManageQueues Json    Now   queue::clear,
-        POST   "/api/v1/queues/{queue}/concurrency" ManageQueues Json    Now   queue::concurrency,
-        POST   "/api/v1/queues/{queue}/throttle"    ManageQueues Json    Now   queue::throttle,
-        DELETE "/api/v1/queues/{queue}/throttle"    ManageQueues Nothing Now   queue::unthrottle,
+        GET    "/api/v1/queues"                     Read         Nothing         Now   [] queue::list,
+        GET    "/api/v1/queues/{queue}"             Read         Nothing         Now   [] queue::get,
+        DELETE "/api/v1/queues/{queue}"             ManageQueues Nothing         Now   [queue::DELETE_PARAMETERS] queue::delete,
+        POST   "/api/v1/queues/{queue}/pause"       ManageQueues Json(Fields)    Now   [] queue::pause,
+        POST   "/api/v1/queues/{queue}/resume"      ManageQueues Json(Fields)    Now   [] queue::resume,
+        POST   "/api/v1/queues/{queue}/drain"       ManageQueues Json(Fields)    Now   [] queue::drain,
+        POST   "/api/v1/queues/{queue}/clear"       ManageQueues Json(Fields)    Now   [] queue::clear,
+        POST   "/api/v1/queues/{queue}/concurrency" ManageQueues Json(Fields)    Now   [] queue::concurrency,
+        POST   "/api/v1/queues/{queue}/throttle"    ManageQueues Json(Fields)    Now   [] queue::throttle,
+        DELETE "/api/v1/queues/{queue}/throttle"    ManageQueues Nothing         Now   [] queue::unthrottle,
 
-        GET    "/api/v1/events"                     Read         Nothing Later events::follow,
-        GET    "/api/v1/metrics"                    Read         Nothing Now   health::api_metrics,
-        GET    "/api/v1/metrics/throughput"         Read         Nothing Now   throughput::get,
-        GET    "/api/v1/info"                       Read         Nothing Now   info::get,
-        GET    "/api/v1/supervisors"                Read         Nothing Now   info::supervisors,
-        GET    "/api/v1/openapi.json"               Public       Nothing Now   docs::openapi,
+        GET    "/api/v1/events"                     Read         Nothing         Later [events::PARAMETERS] events::follow,
+        GET    "/api/v1/metrics"                    Read         Nothing         Now   [] health::api_metrics,
+        GET    "/api/v1/metrics/throughput"         Read         Nothing         Now   [] throughput::get,
+        GET    "/api/v1/info"                       Read         Nothing         Now   [] info::get,
+        GET    "/api/v1/supervisors"                Read         Nothing         Now   [] info::supervisors,
+        GET    "/api/v1/openapi.json"               Public       Nothing         Now   [] docs::openapi,
 
-        GET    "/healthz"                           Public       Nothing Now   health::healthz,
-        GET    "/readyz"                            Public       Nothing Now   health::readyz,
-        GET    "/metrics"                           Read         Nothing Now   health::metrics,
+        GET    "/healthz"                           Public       Nothing         Now   [..] health::healthz,
+        GET    "/readyz"                            Public       Nothing         Now   [..] health::readyz,
+        GET    "/metrics"                           Read         Nothing         Now   [] health::metrics,
 
-        GET    "/"                                  Public       Nothing Now   dashboard::home,
-        GET    "/ui"                                Public       Nothing Now   dashboard::home,
-        GET    "/ui/"                               Public       Nothing Now   dashboard::page,
-        GET    "/ui/{file}"                         Public       Nothing Now   dashboard::file,
-        GET    "/docs"                              Public       Nothing Now   docs::home,
-        GET    "/docs/"                             Public       Nothing Now   docs::page,
-        GET    "/docs/{file}"                       Public       Nothing Now   docs::file,
+        GET    "/"                                  Public       Nothing         Now   [..] dashboard::home,
+        GET    "/ui"                                Public       Nothing         Now   [..] dashboard::home,
+        GET    "/ui/"                               Public       Nothing         Now   [..] dashboard::page,
+        GET    "/ui/{file}"                         Public       Nothing         Now   [..] dashboard::file,
+        GET    "/docs"                              Public       Nothing         Now   [..] docs::home,
+        GET    "/docs/"                             Public       Nothing         Now   [..] docs::page,
+        GET    "/docs/{file}"                       Public       Nothing         Now   [..] docs::file,
     }
 }
 
@@ -138,7 +215,7 @@ pub fn table() -> Vec<Row> {
 #[must_use]
 pub fn debug_table() -> Vec<Row> {
     table! {
-        POST   "/api/v1/debug/crash"                Debug        Json    Now   debug::crash,
+        POST   "/api/v1/debug/crash"                Debug        Json(Fields)    Now   [] debug::crash,
     }
 }
 
@@ -186,6 +263,33 @@ mod tests {
         for row in table() {
             let reads = matches!(row.action, Action::Public | Action::Read | Action::Watch);
             assert!(!reads || row.method == Method::GET, "{} {}", row.method, row.path);
+        }
+    }
+
+    #[test]
+    fn asking_for_a_head_opens_no_stream_and_waits_for_nothing() {
+        let heads = |path: &str| {
+            let here = table().into_iter().filter(|row| row.path == path);
+            here.flat_map(|row| row.methods()).any(|method| method == Method::HEAD)
+        };
+        for path in
+            ["/api/v1/stream", "/api/v1/events", "/api/v1/jobs/{job_id}/stream", "/api/v1/jobs/{job_id}/wait"]
+        {
+            assert!(!heads(path), "{path}");
+        }
+        for path in ["/healthz", "/ui/", "/api/v1/jobs", "/api/v1/queues/{queue}"] {
+            assert!(heads(path), "{path}");
+        }
+        assert!(!heads("/api/v1/enqueue"));
+        let changes = |row: &Row| !matches!(row.action, Action::Public | Action::Read | Action::Watch);
+        assert!(!table().iter().any(|row| changes(row) && row.methods().contains(&Method::HEAD)));
+    }
+
+    #[test]
+    fn only_pages_and_health_take_any_parameters() {
+        for row in table() {
+            let lenient = row.action == Action::Public && !row.path.starts_with("/api/");
+            assert_eq!(row.parameters == Parameters::Any, lenient, "{}", row.path);
         }
     }
 }

@@ -13,6 +13,7 @@ use jobbie_actors::Ports;
 use tokio::sync::Semaphore;
 
 use crate::api::stats::Stats;
+use crate::body::Bodies;
 use crate::call::Web;
 use crate::config::WebConfig;
 use crate::dispatch;
@@ -55,6 +56,7 @@ pub fn bind(config: WebConfig, ports: Ports, seams: Seams) -> io::Result<(Server
     let web = Arc::new(Web {
         docs: Docs::new(&base),
         streams: Arc::new(Semaphore::new(config.max_streams.min(Semaphore::MAX_PERMITS))),
+        bodies: Bodies::default(),
         turn: AtomicU64::new(ports.now().0),
         stats: Stats::default(),
         base,

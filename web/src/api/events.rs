@@ -12,7 +12,8 @@ use super::{Failures, NotFound, TooMany, stats};
 use crate::call::{Answer, Call, Web};
 use crate::error::Problem;
 use crate::sse::{self, Frame};
-use crate::wire::events::{self, EventView, PARAMETERS, Wanted};
+pub use crate::wire::events::PARAMETERS;
+use crate::wire::events::{self, EventView, Wanted};
 
 /// Streams what happens: server-sent events.
 #[utoipa::path(
@@ -30,7 +31,7 @@ use crate::wire::events::{self, EventView, PARAMETERS, Wanted};
     ),
 )]
 pub async fn follow(call: Call) -> Answer {
-    let query = call.query(PARAMETERS)?;
+    let query = call.query()?;
     let wanted = Wanted::check(&query)?;
     let after = last_event(query.get("last_event_id"), call.header("last-event-id")?)?;
     let permit = call.stream_permit()?;

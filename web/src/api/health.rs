@@ -34,8 +34,8 @@ pub async fn readyz(call: Call) -> Answer {
     Err(Problem::new(Code::Unavailable, "there is no leader yet, or the process is stopping").retry_after(1))
 }
 
-fn render(call: &Call) -> Answer {
-    Ok(HttpResponse::Ok().content_type(PROMETHEUS).body(call.ports().metrics_text()))
+async fn render(call: &Call) -> Answer {
+    Ok(HttpResponse::Ok().content_type(PROMETHEUS).body(call.ports().metrics_text().await?))
 }
 
 /// All metrics in the text format of Prometheus.
@@ -44,7 +44,7 @@ fn render(call: &Call) -> Answer {
     responses((status = 200, description = "The metrics", body = String, content_type = "text/plain"), super::Failures),
 )]
 pub async fn metrics(call: Call) -> Answer {
-    render(&call)
+    render(&call).await
 }
 
 /// The same as `/metrics`, under the API's path.
@@ -53,5 +53,5 @@ pub async fn metrics(call: Call) -> Answer {
     responses((status = 200, description = "The metrics", body = String, content_type = "text/plain"), super::Failures),
 )]
 pub async fn api_metrics(call: Call) -> Answer {
-    render(&call)
+    render(&call).await
 }

@@ -12,9 +12,8 @@ use crate::wire::info::InfoView;
     responses((status = 200, description = "The node", body = InfoView), Failures),
 )]
 pub async fn get(call: Call) -> Answer {
-    call.query(&[])?;
     let ports = call.ports();
-    call.ok(&InfoView::new(&ports.info(), ports.now(), &call.web.config.limits))
+    call.ok(&InfoView::new(&ports.info().await?, ports.now(), &call.web.config.limits))
 }
 
 /// The live supervisor tree: each actor with its state, mailbox, restarts and last error.
@@ -23,7 +22,6 @@ pub async fn get(call: Call) -> Answer {
     responses((status = 200, description = "The tree", body = Object), Failures),
 )]
 pub async fn supervisors(call: Call) -> Answer {
-    call.query(&[])?;
     match call.ports().supervisors() {
         Some(tree) => call.ok(&tree),
         None => Err(Problem::new(Code::Unavailable, "the tree is being built").retry_after(1)),

@@ -19,8 +19,8 @@ use crate::wire::{Place, name, read, schema};
 const DEFAULT_PAGE: u32 = 50;
 /// Jobs on a page at most.
 const MAX_PAGE: u32 = 1_000;
-/// Bytes of payloads, checkpoints and results on a page; what does not fit is left out and named.
-const PAGE_BYTES: usize = 8 * 1024 * 1024;
+/// The query parameters of the listing.
+pub const PARAMETERS: &[&str] = &["queue", "state", "cursor", "limit"];
 
 /// The job that the path names.
 ///
@@ -52,19 +52,20 @@ pub async fn detail(call: &Call, job: JobRef) -> Result<JobDetail, Problem> {
     responses((status = 200, description = "A page", body = JobPage), Failures),
 )]
 pub async fn list(call: Call) -> Answer {
-    let query = call.query(&["queue", "state", "cursor", "limit"])?;
+    let query = call.query()?;
     let limit = query.number("limit", 1, MAX_PAGE)?.unwrap_or(DEFAULT_PAGE) as usize;
     let cursor = query.get("cursor").map(read_cursor).transpose()?;
     let filter = filter(&call, &query)?;
     let page = call.ports().read(move |reader| reader.jobs(&filter, cursor, limit)).await?;
-    let mut budget = PAGE_BYTES;
-    let jobs = page.jobs.iter().map(|detail| JobView::listed(detail, &mut budget)).collect();
+    let jobs = page.jobs.iter().map(JobView::full).collect();
     let cursor = page.next.map(write_cursor);
-    call.sized(
-        StatusCode::OK,
-        &JobPage { jobs, has_more: cursor.is_some(), cursor },
-        1024 * page.jobs.len() + 64,
-    )
+    let room = 64 + page.jobs.iter().map(room).sum::<usize>();
+    call.sized(StatusCode::OK, &JobPage { jobs, has_more: cursor.is_some(), cursor }, room)
+}
+
+fn room(detail: &JobDetail) -> usize {
+    let bodies = [Some(&detail.payload), detail.checkpoint.as_ref(), detail.result.as_ref()];
+    1024 + bodies.into_iter().flatten().map(|body| body.len()).sum::<usize>()
 }
 
 fn filter(call: &Call, query: &Query<'_>) -> Result<JobFilter, Problem> {
@@ -99,9 +100,8 @@ fn read_cursor(text: &str) -> Result<Cursor, Problem> {
     responses((status = 200, description = "The job", body = JobView), Failures, NotFound),
 )]
 pub async fn get(call: Call) -> Answer {
-    call.query(&[])?;
     let detail = detail(&call, named(&call)?).await?;
-    call.sized(StatusCode::OK, &JobView::full(&detail), 1024 + detail.payload.len())
+    call.sized(StatusCode::OK, &JobView::full(&detail), room(&detail))
 }
 
 /// Reads what happened to a job.
@@ -111,7 +111,6 @@ pub async fn get(call: Call) -> Answer {
     responses((status = 200, description = "What happened", body = TimelineView), Failures, NotFound),
 )]
 pub async fn timeline(call: Call) -> Answer {
-    call.query(&[])?;
     let (job, namespace) = (named(&call)?, call.caller.namespace.clone());
     let missing = Problem::not_found("job", &job.to_string());
     let row = call.ports().read(move |reader| reader.job_row(&namespace, &job)).await?.ok_or(missing)?;
@@ -209,7 +208,6 @@ pub async fn patch(call: Call) -> Answer {
     responses((status = 204, description = "It is gone"), Failures, NotFound, Refused),
 )]
 pub async fn delete(call: Call) -> Answer {
-    call.query(&[])?;
     let (index, _) = change(&call, Delete { job: named(&call)? }).await?;
     Ok(HttpResponse::NoContent().finish()).at_index(index)
 }

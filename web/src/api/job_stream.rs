@@ -35,7 +35,6 @@ const END: &str = "end";
     ),
 )]
 pub async fn follow(call: Call) -> Answer {
-    call.query(&[])?;
     let job = named(&call)?;
     if call.header("last-event-id")? == Some(END) {
         // A browser reconnects to every stream that ends, unless it is told that there is nothing more.

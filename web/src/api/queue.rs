@@ -12,6 +12,9 @@ use crate::error::Problem;
 use crate::wire::queue::{ConcurrencyBody, QueueDeleted, QueueView, QueuesView, ThrottleBody};
 use crate::wire::{name, read, schema};
 
+/// The query parameters of `DELETE /queues/{queue}`.
+pub const DELETE_PARAMETERS: &[&str] = &["confirm"];
+
 fn named(call: &Call) -> Result<Name, Problem> {
     name::queue_in_path(&call.path("queue")?)
 }
@@ -22,8 +25,7 @@ fn named(call: &Call) -> Result<Name, Problem> {
     responses((status = 200, description = "The queues, by name", body = QueuesView), Failures),
 )]
 pub async fn list(call: Call) -> Answer {
-    call.query(&[])?;
-    let body = stats::queues(call.ports(), &call.caller.namespace, call.format).await?;
+    let body = stats::queues(call.ports(), &call.caller.namespace).await?;
     Ok(HttpResponse::Ok().content_type(JSON).body(body))
 }
 
@@ -34,7 +36,6 @@ pub async fn list(call: Call) -> Answer {
     responses((status = 200, description = "The queue", body = QueueView), Failures, NotFound),
 )]
 pub async fn get(call: Call) -> Answer {
-    call.query(&[])?;
     show(&call, &named(&call)?).await
 }
 
@@ -123,7 +124,6 @@ pub async fn throttle(call: Call) -> Answer {
     responses((status = 200, description = "The queue after the call", body = QueueView), Failures, NotFound, Refused),
 )]
 pub async fn unthrottle(call: Call) -> Answer {
-    call.query(&[])?;
     let queue = named(&call)?;
     // A limit that is lifted should not create a queue.
     if call.ports().queue(&QueueKey::new(&call.caller.namespace, &queue)).is_none() {
@@ -155,7 +155,7 @@ pub async fn clear(call: Call) -> Answer {
     responses((status = 200, description = "It is being removed", body = QueueDeleted), Failures, NotFound, Refused),
 )]
 pub async fn delete(call: Call) -> Answer {
-    if call.query(&["confirm"])?.get("confirm") != Some("true") {
+    if call.query()?.get("confirm") != Some("true") {
         return Err(Problem::field("confirm", "must be true: the queue goes with all its jobs"));
     }
     let queue = named(&call)?;

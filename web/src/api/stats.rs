@@ -40,17 +40,18 @@ impl Stats {
         {
             return Ok(known.json.clone());
         }
-        let json: Arc<[u8]> = queues(ports, namespace, Format::Json).await?.into();
+        let json: Arc<[u8]> = queues(ports, namespace).await?.into();
         latest.insert(namespace.clone(), Latest { at: Instant::now(), json: json.clone() });
         Ok(json)
     }
 }
 
-/// All queues of a namespace, written.
+/// All queues of a namespace, as JSON, as they are now: who has just changed one sees it, so this is not the
+/// state that watchers share.
 ///
 /// # Errors
 /// If the state cannot be read.
-pub async fn queues(ports: &Ports, namespace: &Name, format: Format) -> Result<Vec<u8>, Problem> {
+pub async fn queues(ports: &Ports, namespace: &Name) -> Result<Vec<u8>, Problem> {
     let named = ports.queues(namespace);
     let keys: Vec<QueueKey> = named.iter().map(|queue| QueueKey::new(namespace, &queue.name)).collect();
     let rates: Vec<_> = keys.iter().map(|key| ports.rates(key)).collect();
@@ -59,5 +60,5 @@ pub async fn queues(ports: &Ports, namespace: &Name, format: Format) -> Result<V
     let views = named.iter().zip(&rates).zip(oldest);
     let queues =
         views.map(|((named, rates), oldest)| QueueView::new(&named.name, &named.queue, rates, oldest));
-    encode(format, &QueuesView { queues: queues.collect() }, 64 + 1024 * named.len())
+    encode(Format::Json, &QueuesView { queues: queues.collect() }, 64 + 1024 * named.len())
 }

@@ -18,7 +18,9 @@ use crate::wire::limits::MAX_FETCH;
 use crate::wire::query::Query;
 use crate::wire::{Place, name};
 
-const PARAMETERS: &[&str] = &["queues", "worker_id", "hostname", "prefetch", "concurrency", "lease_duration"];
+/// The query parameters.
+pub const PARAMETERS: &[&str] =
+    &["queues", "worker_id", "hostname", "prefetch", "concurrency", "lease_duration"];
 
 /// Streams jobs to a worker: server-sent events.
 #[utoipa::path(
@@ -37,7 +39,7 @@ const PARAMETERS: &[&str] = &["queues", "worker_id", "hostname", "prefetch", "co
     ),
 )]
 pub async fn open(call: Call) -> Answer {
-    let request = request(&call.query(PARAMETERS)?)?;
+    let request = request(&call.query()?)?;
     let permit = call.stream_permit()?;
     let jobs = call.ports().open_stream(call.caller.clone(), request).await?;
     let frames = stream::unfold(jobs, |mut jobs: JobStream| async {

@@ -11,7 +11,6 @@ use crate::wire::throughput::ThroughputView;
     responses((status = 200, description = "Rates, latencies, and the last hour by minute", body = ThroughputView), Failures),
 )]
 pub async fn get(call: Call) -> Answer {
-    call.query(&[])?;
     let rates = call.ports().throughput(&call.caller.namespace);
     call.ok(&ThroughputView::from(&rates))
 }

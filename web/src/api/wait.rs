@@ -19,6 +19,9 @@ use crate::wire::schema;
 /// How long to wait if the caller does not say.
 const DEFAULT_WAIT: Millis = Millis::from_secs(30);
 
+/// The query parameters.
+pub const PARAMETERS: &[&str] = &["timeout"];
+
 /// Waits until a job is finished, or `timeout` is over, and returns the job as it is then.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{job_id}/wait", operation_id = "waitForJob", tag = "producers",
@@ -29,7 +32,7 @@ const DEFAULT_WAIT: Millis = Millis::from_secs(30);
     responses((status = 200, description = "The job, finished or not", body = JobView), Failures, NotFound),
 )]
 pub async fn wait(call: Call) -> Answer {
-    let timeout = call.query(&["timeout"])?.span("timeout")?.map_or(DEFAULT_WAIT, |span| span.0);
+    let timeout = call.query()?.span("timeout")?.map_or(DEFAULT_WAIT, |span| span.0);
     if timeout > MAX_WAIT {
         return Err(Problem::field("timeout", "must be from 0 to 60 seconds"));
     }

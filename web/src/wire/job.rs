@@ -185,33 +185,12 @@ impl<'a> JobView<'a> {
     /// A job with everything.
     #[must_use]
     pub fn full(detail: &'a JobDetail) -> Self {
-        let mut unlimited = usize::MAX;
-        Self::listed(detail, &mut unlimited)
-    }
-
-    /// A job of a listing: bodies that do not fit into what is left of `budget` are left out, and named.
-    #[must_use]
-    pub fn listed(detail: &'a JobDetail, budget: &mut usize) -> Self {
-        let mut omitted = Vec::new();
-        let mut take = |name, body: Option<&'a Json>| {
-            let body = body?;
-            match budget.checked_sub(body.len()) {
-                Some(rest) => {
-                    *budget = rest;
-                    Some(body)
-                }
-                None => {
-                    omitted.push(name);
-                    None
-                }
-            }
-        };
         let bodies = Bodies {
-            payload: take("payload", Some(&detail.payload)),
-            checkpoint: take("checkpoint", detail.checkpoint.as_ref()),
-            result: take("result", detail.result.as_ref()),
+            payload: Some(&detail.payload),
+            checkpoint: detail.checkpoint.as_ref(),
+            result: detail.result.as_ref(),
         };
-        Self::new(&detail.job, bodies, omitted)
+        Self::new(&detail.job, bodies, Vec::new())
     }
 
     /// A job as a command answers with it: its row, with the bodies that are in it.

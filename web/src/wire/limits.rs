@@ -23,8 +23,13 @@ pub const MAX_UNIQUE_KEY: usize = 512;
 pub const MAX_PROGRESS: usize = 1_024;
 /// How deep a payload, result or checkpoint may be nested: what serde_json and most other parsers read.
 pub const MAX_DEPTH: usize = 128;
-/// How much deeper a whole body may be: `{"jobs":[{"payload":…}]}`.
+/// How much deeper a whole MessagePack body may be: `{"jobs":[{"payload":…}]}`.
 pub const ENVELOPE_DEPTH: usize = 3;
+/// Bytes of a body besides its opaque values and error texts: all labels of a job take 432 KiB if each of
+/// their characters is escaped.
+pub const ENVELOPE: usize = 512 * 1024;
+/// Bytes in JSON for one byte of a text, if it is escaped: `\u0001`.
+pub const ESCAPED: usize = 6;
 
 /// Sizes in bytes that the operator may set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,36 +4,73 @@
 //! `bin` holds JSON text and is taken over byte for byte; this is how payloads, results and checkpoints
 //! travel. A payload given as plain MessagePack values is turned into JSON.
 
+use std::io::{self, Write};
+
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::limits::{ENVELOPE_DEPTH, MAX_DEPTH};
-use crate::error::Problem;
+use crate::error::{Code, Detail, Problem};
 
-/// The JSON text of a MessagePack body.
+/// The JSON text of a MessagePack body, which may be several times as long.
 ///
 /// # Errors
-/// `VALIDATION` if the body is no MessagePack or holds something that JSON has no form for.
-pub fn to_json(bytes: &[u8]) -> Result<Vec<u8>, Problem> {
+/// `VALIDATION` if the body is no MessagePack or holds something that JSON has no form for,
+/// `PAYLOAD_TOO_LARGE` if the text would have more than `limit` bytes.
+pub fn to_json(bytes: &[u8], limit: usize) -> Result<Vec<u8>, Problem> {
     if bytes.is_empty() {
         return Err(Problem::field("", "is empty, expected a MessagePack map"));
     }
     let mut rest = bytes;
     let mut reader = rmp_serde::Deserializer::new(&mut rest);
     reader.set_max_depth(MAX_DEPTH + ENVELOPE_DEPTH + 1);
-    let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 2);
-    Value { out: &mut out, key: false }
-        .deserialize(&mut reader)
-        .map_err(|e| Problem::field("", format!("is not valid MessagePack: {e}")))?;
+    let mut out =
+        Text { json: Vec::with_capacity((bytes.len() + bytes.len() / 2).min(limit)), limit, full: false };
+    let written = Value { out: &mut out, key: false }.deserialize(&mut reader);
+    if out.full {
+        let message = format!("the body has more than {limit} bytes when it is written as JSON");
+        return Err(Problem::new(Code::PayloadTooLarge, message)
+            .with("field", Detail::Text("the body".into()))
+            .with("limit", Detail::Number(limit as u64)));
+    }
+    written.map_err(|e| Problem::field("", format!("is not valid MessagePack: {e}")))?;
     if !rest.is_empty() {
         return Err(Problem::field("", "is not valid MessagePack: something follows the first value"));
     }
-    Ok(out)
+    Ok(out.json)
+}
+
+/// The text that is being written. It refuses what goes beyond its limit.
+struct Text {
+    json: Vec<u8>,
+    limit: usize,
+    full: bool,
+}
+
+impl Text {
+    fn push<E: Error>(&mut self, bytes: &[u8]) -> Result<(), E> {
+        self.write_all(bytes).map_err(E::custom)
+    }
+}
+
+impl Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.json.len() + bytes.len() > self.limit {
+            self.full = true;
+            return Err(io::Error::other("the text is too long"));
+        }
+        self.json.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Writes the next value as JSON.
 struct Value<'o> {
-    out: &'o mut Vec<u8>,
+    out: &'o mut Text,
     /// Only strings can be keys.
     key: bool,
 }
@@ -94,25 +131,23 @@ impl<'de> Visitor<'de> for Value<'_> {
         }
         let json: &RawValue =
             serde_json::from_slice(value).map_err(|e| E::custom(format!("a bin is not JSON: {e}")))?;
-        self.out.extend_from_slice(json.get().as_bytes());
-        Ok(())
+        self.out.push(json.get().as_bytes())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         if self.key {
             return Err(A::Error::custom("a key is not a string"));
         }
-        self.out.push(b'[');
+        self.out.push(b"[")?;
         let mut first = true;
         loop {
-            let before = self.out.len();
+            let before = self.out.json.len();
             if !std::mem::take(&mut first) {
-                self.out.push(b',');
+                self.out.push(b",")?;
             }
             if seq.next_element_seed(Value { out: self.out, key: false })?.is_none() {
-                self.out.truncate(before);
-                self.out.push(b']');
-                return Ok(());
+                self.out.json.truncate(before);
+                return self.out.push(b"]");
             }
         }
     }
@@ -121,19 +156,18 @@ impl<'de> Visitor<'de> for Value<'_> {
         if self.key {
             return Err(A::Error::custom("a key is not a string"));
         }
-        self.out.push(b'{');
+        self.out.push(b"{")?;
         let mut first = true;
         loop {
-            let before = self.out.len();
+            let before = self.out.json.len();
             if !std::mem::take(&mut first) {
-                self.out.push(b',');
+                self.out.push(b",")?;
             }
             if map.next_key_seed(Value { out: self.out, key: true })?.is_none() {
-                self.out.truncate(before);
-                self.out.push(b'}');
-                return Ok(());
+                self.out.json.truncate(before);
+                return self.out.push(b"}");
             }
-            self.out.push(b':');
+            self.out.push(b":")?;
             map.next_value_seed(Value { out: self.out, key: false })?;
         }
     }
@@ -144,7 +178,7 @@ mod tests {
     use super::*;
 
     fn json(bytes: &[u8]) -> Result<String, String> {
-        to_json(bytes).map(|out| String::from_utf8(out).unwrap()).map_err(|problem| problem.message)
+        to_json(bytes, 1 << 20).map(|out| String::from_utf8(out).unwrap()).map_err(|problem| problem.message)
     }
 
     #[test]
@@ -159,6 +193,17 @@ mod tests {
             "[null,true,-1,1.5]"
         );
         assert_eq!(json(b"\x81\xa1a\x92\x80\xa1\"").unwrap(), r#"{"a":[{},"\""]}"#);
+    }
+
+    #[test]
+    fn the_text_may_not_grow_past_the_limit() {
+        // Six bytes of JSON for one, and a bin that is taken over.
+        for bytes in [b"\xa4\x01\x02\x03\x04".as_slice(), b"\x92\xc4\x08\"234567\"\xc4\x08\"234567\""] {
+            let long = to_json(bytes, usize::MAX).unwrap().len();
+            assert_eq!(to_json(bytes, long).unwrap().len(), long);
+            let problem = to_json(bytes, long - 1).unwrap_err();
+            assert_eq!(problem.code, Code::PayloadTooLarge, "{problem}");
+        }
     }
 
     #[test]
