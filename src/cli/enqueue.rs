@@ -2,7 +2,8 @@
 //! `jobbie enqueue`: one job, the same job many times, or one job per line of a file.
 //!
 //! Every request carries an `Idempotency-Key` (or the job's own id), so a repeat after a broken connection cannot
-//! enqueue twice.
+//! enqueue twice. The key belongs to one run of the command and not to its content, because the same jobs may be meant
+//! twice; when an outcome stays unknown it is printed, and the same command with it repeats the same calls.
 
 mod lines;
 
@@ -15,7 +16,7 @@ use super::exit::{Exit, usage};
 use super::out::note;
 use super::when::Span;
 use super::{Context, input, wait};
-use crate::client::{Call, unique_token};
+use crate::client::{Call, Error, unique_token};
 
 const EXAMPLES: &str = r#"Examples:
   jobbie enqueue mail '{"to":"ann@example.com"}' --priority high --delay 10m
@@ -23,6 +24,7 @@ const EXAMPLES: &str = r#"Examples:
   jobbie enqueue log --text 'not JSON at all'
   jobbie enqueue resize '{"id":7}' --wait --wait-timeout 30s      # prints the result
   jobbie enqueue import --lines jobs.ndjson                       # one job per line
+  jobbie enqueue import --lines jobs.ndjson --idempotency-key import-2026-01-31   # safe to run again
 
 The job's id is printed on stdout, so that ID=$(jobbie enqueue ...) works."#;
 
@@ -53,6 +55,10 @@ pub struct Command {
     /// How long to wait; without it, as long as it takes.
     #[arg(long, value_name = "DURATION", requires = "wait")]
     wait_timeout: Option<Span>,
+    /// The same command with the same KEY enqueues nothing twice, for 24 hours. A random one is printed when it
+    /// is unknown whether the server has enqueued something.
+    #[arg(long, value_name = "KEY", conflicts_with = "id")]
+    idempotency_key: Option<String>,
     #[command(flatten)]
     options: Options,
 }
@@ -152,24 +158,33 @@ impl Options {
 impl Command {
     pub async fn run(self, context: &Context) -> Result<Exit> {
         let mut job = self.options.job(&self.queue)?;
+        let run = Run::new(context, self.idempotency_key.as_deref());
         if let Some(file) = &self.lines {
-            return lines::run(context, &job, file, self.text, self.from_line).await;
+            return lines::run(&run, &job, file, self.text, self.from_line).await;
         }
         if let Some(payload) = &self.payload {
             job.set("payload", &self.payload_of(payload)?)?;
         }
         match self.count {
             Some(0) => Err(usage("--count must be at least 1")),
-            Some(count) => lines::repeat(context, &job, count).await,
-            None => self.one(context, &job).await,
+            Some(count) => lines::repeat(&run, &job, count).await,
+            None => self.one(&run, &job).await,
         }
     }
 
-    async fn one(&self, context: &Context, job: &Body) -> Result<Exit> {
+    async fn one(&self, run: &Run<'_>, job: &Body) -> Result<Exit> {
+        let context = run.context;
         let mut call = Call::post("/enqueue", job)?;
         // An id makes the call repeatable by itself.
-        call.key = self.options.id.is_none().then(unique_token);
-        let answer = context.client.send_repeatable(&call).await?;
+        call.key = self.options.id.is_none().then(|| run.key.clone());
+        let answer = context.client.send_repeatable(&call).await.map_err(anyhow::Error::new);
+        let answer = answer.map_err(|e| match is_unknown(&e) && call.key.is_some() {
+            true => e.context(format!(
+                "to repeat it without enqueueing it twice, add --idempotency-key {}",
+                run.key
+            )),
+            false => e,
+        })?;
         let enqueued: Enqueued = answer.json()?;
         if enqueued.unique_existing {
             note(format!("jobbie: the unique key is held by {}; nothing new was enqueued", enqueued.job_id));
@@ -191,14 +206,42 @@ impl Command {
     }
 }
 
-/// Sends one batch; all of it or nothing.
-async fn send_batch(context: &Context, jobs: &[Body]) -> Result<Vec<String>> {
-    let mut body = Body::default();
-    body.set("jobs", &jobs)?;
-    let mut call = Call::post("/enqueue/batch", &body)?;
-    call.key = Some(unique_token());
-    let answer: EnqueuedMany = context.client.send_repeatable(&call).await?.json()?;
-    Ok(answer.job_ids)
+/// One run of the command, which has a key of its own.
+struct Run<'a> {
+    context: &'a Context,
+    key: String,
+    is_key_given: bool,
+}
+
+impl<'a> Run<'a> {
+    fn new(context: &'a Context, key: Option<&str>) -> Self {
+        let is_key_given = key.is_some();
+        Self { context, key: key.map_or_else(unique_token, str::to_owned), is_key_given }
+    }
+
+    /// Sends the batch that begins at this line or job; all of it or nothing. The same batch of the same run is the
+    /// same call, and another one at the same place is refused by the server.
+    async fn send_batch(&self, at: u64, jobs: &[Body]) -> Result<Vec<String>> {
+        let mut body = Body::default();
+        body.set("jobs", &jobs)?;
+        let mut call = Call::post("/enqueue/batch", &body)?;
+        call.key = Some(format!("{}-{at}", self.key));
+        let answer: EnqueuedMany = self.context.client.send_repeatable(&call).await?.json()?;
+        Ok(answer.job_ids)
+    }
+
+    /// What has to be added to the command to go on after an error.
+    fn option(&self, error: &anyhow::Error) -> String {
+        match self.is_key_given || is_unknown(error) {
+            true => format!(" --idempotency-key {}", self.key),
+            false => String::new(),
+        }
+    }
+}
+
+/// Whether the server may have done what it was asked.
+fn is_unknown(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<Error>()).any(Error::is_unknown)
 }
 
 #[cfg(test)]

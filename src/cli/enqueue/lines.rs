@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Many jobs: `--lines` and `--count`. Batches are all or nothing, so after a failure it is known which line to go
-//! on from, and it is said.
+//! on from, and it is said. If the last batch may have been enqueued, that is said too, with the key that makes going
+//! on safe.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal};
@@ -12,7 +13,7 @@ use super::super::body::Body;
 use super::super::exit::{Exit, usage};
 use super::super::out::note;
 use super::super::{Context, input};
-use super::send_batch;
+use super::{Run, is_unknown};
 
 /// Jobs per request: large enough that the request costs nothing per job, small enough that little is repeated.
 const BATCH: usize = 1_000;
@@ -22,27 +23,40 @@ const BATCH_BYTES: usize = 8 << 20;
 const MAX_LINE: usize = 16 << 20;
 
 /// One job per line. Empty lines are skipped.
-pub async fn run(context: &Context, job: &Body, file: &str, is_text: bool, from_line: u64) -> Result<Exit> {
+pub(super) async fn run(
+    run: &Run<'_>,
+    job: &Body,
+    file: &str,
+    is_text: bool,
+    from_line: u64,
+) -> Result<Exit> {
     let reader: Box<dyn BufRead> = match file {
         "-" => Box::new(BufReader::new(std::io::stdin())),
         path => {
             Box::new(BufReader::new(File::open(path).map_err(|e| usage(format!("cannot read {path}: {e}")))?))
         }
     };
-    let mut progress = Progress::new(context);
+    let mut progress = Progress::new(run.context);
     // Where the batch that is being collected began.
     let mut start = from_line.max(1);
-    match enqueue_lines(reader, job, is_text, &mut start, &mut progress).await {
+    match enqueue_lines(run, reader, job, is_text, &mut start, &mut progress).await {
         Ok(()) => progress.finish(),
         Err(e) => {
             progress.clear_line();
-            let resume = format!("{} jobs were enqueued; go on with --from-line {start}", progress.enqueued);
-            Err(e.context(resume))
+            let (enqueued, option) = (progress.enqueued, run.option(&e));
+            let doubt = match is_unknown(&e) {
+                true => format!(", and it is unknown whether the batch from line {start} on was"),
+                false => String::new(),
+            };
+            Err(e.context(format!(
+                "{enqueued} jobs were enqueued{doubt}; go on with --from-line {start}{option}"
+            )))
         }
     }
 }
 
 async fn enqueue_lines(
+    run: &Run<'_>,
     mut reader: Box<dyn BufRead>,
     job: &Body,
     is_text: bool,
@@ -68,9 +82,11 @@ async fn enqueue_lines(
         }
         // What is complete goes out before a line that is wrong stops everything.
         if jobs.len() >= BATCH || bytes + text.len() > BATCH_BYTES && !jobs.is_empty() {
-            progress.add(send_batch(progress.context, &jobs).await?)?;
+            let ids = run.send_batch(*start, &jobs).await?;
+            // Before anything else can fail: these lines are not to be sent again.
             (bytes, *start) = (0, number);
             jobs.clear();
+            progress.add(ids)?;
         }
         let payload = if is_text { input::string(text) } else { input::parse("payload", text) };
         let payload = payload.with_context(|| format!("line {number}"))?;
@@ -80,25 +96,36 @@ async fn enqueue_lines(
         bytes += text.len();
     }
     if !jobs.is_empty() {
-        progress.add(send_batch(progress.context, &jobs).await?)?;
+        let ids = run.send_batch(*start, &jobs).await?;
+        *start = number + 1;
+        progress.add(ids)?;
     }
     Ok(())
 }
 
 /// The same job many times.
-pub async fn repeat(context: &Context, job: &Body, count: u64) -> Result<Exit> {
-    let mut progress = Progress::new(context);
+pub(super) async fn repeat(run: &Run<'_>, job: &Body, count: u64) -> Result<Exit> {
+    let mut progress = Progress::new(run.context);
     // Large payloads make smaller batches.
     let size = serde_json::to_vec(job)?.len();
     let per_batch = (BATCH_BYTES / size).clamp(1, BATCH);
     let mut left = usize::try_from(count)?;
     while left > 0 {
         let jobs = vec![job.clone(); left.min(per_batch)];
-        match send_batch(context, &jobs).await {
+        match run.send_batch(count - left as u64, &jobs).await {
             Ok(ids) => progress.add(ids)?,
             Err(e) => {
                 progress.clear_line();
-                return Err(e.context(format!("{} of {count} jobs were enqueued", progress.enqueued)));
+                let (enqueued, option) = (progress.enqueued, run.option(&e));
+                let doubt = match is_unknown(&e) {
+                    true => format!(", and of the next {} it is unknown", jobs.len()),
+                    false => String::new(),
+                };
+                let again = match option.is_empty() {
+                    true => String::new(),
+                    false => format!("; the same command with{option} enqueues what is missing"),
+                };
+                return Err(e.context(format!("{enqueued} of {count} jobs were enqueued{doubt}{again}")));
             }
         }
         left -= jobs.len();

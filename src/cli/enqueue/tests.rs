@@ -118,6 +118,67 @@ async fn lines_go_out_in_batches_and_a_bad_line_says_where_to_go_on() {
     std::fs::remove_file(&path).unwrap();
 }
 
+/// A server that enqueues the second batch and does not say so.
+async fn run_in_doubt(line: &[&str]) -> (String, Vec<String>, Vec<serde_json::Value>) {
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let fake = Fake::start(move |asked| {
+        let body: serde_json::Value = serde_json::from_str(&asked.body).unwrap();
+        match count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            1 => Reply::Json(504, "<html>gateway timeout".into()),
+            _ => {
+                let jobs = body["jobs"].as_array().map_or(0, Vec::len);
+                Reply::Json(201, json!({ "job_id": "j", "job_ids": vec!["j"; jobs] }).to_string())
+            }
+        }
+    })
+    .await;
+    let context = Context { client: fake.client(), out: Out::new(Format::Json) };
+    let done = parsed(line).run(&context).await;
+    let said = done.err().map(|e| {
+        assert_eq!(super::super::exit::of(&e).0, Exit::Failed);
+        format!("{e:#}")
+    });
+    let keys = fake.asked().iter().map(|a| a.headers["idempotency-key"].clone()).collect();
+    (said.unwrap_or_default(), keys, fake.bodies("/enqueue"))
+}
+
+/// What follows an option in a message.
+fn value_of<'a>(option: &str, said: &'a str) -> &'a str {
+    said.split(option).nth(1).unwrap().split_whitespace().next().unwrap().trim_end_matches([';', ':'])
+}
+
+#[tokio::test]
+async fn going_on_after_an_unknown_outcome_repeats_the_same_call() {
+    let path = std::env::temp_dir().join(unique_token());
+    std::fs::write(&path, (1..=2_500).map(|n| format!("{n}\n")).collect::<String>()).unwrap();
+    let file = path.to_str().unwrap();
+    let (said, keys, bodies) = run_in_doubt(&["q", "--lines", file]).await;
+    let expected =
+        "1000 jobs were enqueued, and it is unknown whether the batch from line 1001 on was; go on with";
+    assert!(said.starts_with(expected), "{said}");
+    let (line, key) = (value_of("--from-line", &said), value_of("--idempotency-key", &said));
+    let (_, fake) = run(&["q", "--lines", file, "--from-line", line, "--idempotency-key", key]).await;
+    assert_eq!(fake.asked()[0].headers["idempotency-key"], keys[1]);
+    assert_eq!(fake.bodies("batch")[0], bodies[1]);
+    // A run of its own is not a repeat: the same jobs may be meant twice.
+    let (_, fake) = run(&["q", "--lines", file]).await;
+    assert_ne!(fake.asked()[0].headers["idempotency-key"], keys[0]);
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[tokio::test]
+async fn a_count_with_an_unknown_outcome_can_be_repeated() {
+    let (said, keys, _) = run_in_doubt(&["q", "1", "--count", "2500"]).await;
+    let expected =
+        "1000 of 2500 jobs were enqueued, and of the next 1000 it is unknown; the same command with";
+    assert!(said.starts_with(expected), "{said}");
+    let key = value_of("--idempotency-key", &said);
+    let (done, fake) = run(&["q", "1", "--count", "2500", "--idempotency-key", key]).await;
+    assert_eq!(done.unwrap(), Exit::Done);
+    let again: Vec<String> = fake.asked().iter().map(|a| a.headers["idempotency-key"].clone()).collect();
+    assert_eq!((&again[..2], again.len()), (&keys[..], 3));
+}
+
 #[tokio::test]
 async fn counts_are_split() {
     let (_, fake) = run(&["q", "1", "--count", "1001"]).await;
