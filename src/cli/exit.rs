@@ -11,8 +11,8 @@ use crate::client::Error;
 pub const HELP: &str = "\
 Exit codes:
   0  done
-  1  the server refused or failed, or it is unknown what happened, or a job did not complete (work --drain,
-     work --once, jobs wait)
+  1  the server refused or failed, or it is unknown whether it did it
+     jobs wait, work --drain, work --once: also if a job did not complete
   2  the command line is wrong
   3  no connection to the server; nothing was sent
   4  nothing there: no job to fetch, a wait ran out, or no such job or queue

@@ -66,7 +66,7 @@ How it ends:
   other     fail; the last line of stderr is the error, its last 20 lines are the backtrace
   cancelled, or longer than the job's timeout: SIGTERM, after --kill-after SIGKILL, then fail
   lease lost, or over because the server cannot be reached: the same, and nothing is reported
-Whatever the command has left running in the background is killed when it ends, in every case.
+However it ends: what the command has left running is killed, unless it has a session of its own (setsid).
 
 SIGTERM, SIGINT, SIGQUIT or SIGHUP: fetch no more, let jobs finish for --grace, then stop and release them. Once
 more, but for SIGHUP: kill now. Under `nohup` SIGHUP is ignored."#;
