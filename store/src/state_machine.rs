@@ -6,7 +6,7 @@
 //!                                                                                        │
 //!                        queue rows and applied index visible ◄──────────────────────────┘
 //!                                 │
-//!                        replies sent ──► sink told
+//!                        sink told ──► replies sent
 //! ```
 //!
 //! A1: an entry is applied exactly once to a state, because the batch carries its log id; what was applied
@@ -50,7 +50,7 @@ pub struct AppliedEntry {
 /// Who hears of applied entries.
 pub trait ApplySink: Send + Sync + 'static {
     /// Called once per group with the entries that carried commands, after their batch is committed and
-    /// their replies are sent. Must not block: the next group waits for it.
+    /// before their replies are sent. Must not block: the next group waits for it.
     fn applied(&self, entries: Vec<AppliedEntry>);
 }
 
@@ -121,11 +121,12 @@ impl StateMachine {
             self.mark.membership = members;
         }
         self.shared.publish(committed, at.index);
-        for (responder, answer) in replies {
-            responder.send(answer);
-        }
+        // First the news: whoever begins to listen after an answer does not hear of what it answered.
         if !applied.is_empty() {
             self.sink.applied(applied);
+        }
+        for (responder, answer) in replies {
+            responder.send(answer);
         }
         Ok(())
     }

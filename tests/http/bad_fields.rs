@@ -114,7 +114,8 @@ fn a_mistake_in_an_enqueue_is_named() {
         ("tags.a", json!({"a": 1})),
         ("tags.a", json!({"a": "\u{0}"})),
         ("tags.a", json!({"a": long.clone()})),
-        ("tags.a\r\nb", json!({"a\r\nb": "x"})),
+        // What would break a line of a log is left out of the name.
+        ("tags.ab", json!({"a\r\nb": "x"})),
         ("tags", Value::Object(many)),
         ("parent_id", json!("a b")),
         ("max_crashes", json!(0)),
@@ -225,9 +226,6 @@ fn a_mistake_in_any_other_call_is_named() {
         (json!({}), "jobs"),
         (json!({"jobs": []}), "jobs"),
         (json!({"jobs": {}, "worker_id": 1}), "worker_id"),
-        (json!({"jobs": {leased: {"progres": {}}}}), "jobs.ID.progres"),
-        (json!({"jobs": {leased: {"progress": {"current": -1}}}}), "jobs.ID.progress.current"),
-        (json!({"jobs": {leased: {"progress": {}}}}), "jobs.ID.progress.current"),
     ] {
         calls.push(("POST", "/heartbeat".into(), body, field));
     }
@@ -371,7 +369,7 @@ fn a_refusal_does_not_send_back_what_was_too_long() {
         ("POST", "/fetch".into(), json!({"queues": [long]})),
         ("POST", "/fetch".into(), json!({"queues": ["q"], "strategy": "weighted", "weights": {&long: 1}})),
         ("POST", format!("/ack/{job}"), json!({"lease_token": long})),
-        ("POST", "/heartbeat".into(), json!({"jobs": {&job: {&long: 1}}})),
+        ("POST", "/heartbeat".into(), json!({&long: 1})),
         ("PATCH", format!("/jobs/{job}"), json!({"priority": long})),
     ] {
         let answer = server.send(&Request::json(method, &path, &body));

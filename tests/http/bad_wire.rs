@@ -168,7 +168,10 @@ fn pages_of_others_may_not_call() {
         ("origin", "https://evil.example"),
         ("origin", "http://localhost.evil.example"),
         ("origin", "null"),
+        // Another port is another program.
+        ("origin", "http://localhost:3000"),
         ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
     ] {
         let answer = server.send(&enqueue().header(header, value));
         answer.refused(403, "FORBIDDEN");
@@ -176,12 +179,8 @@ fn pages_of_others_may_not_call() {
         answer.refused(403, "FORBIDDEN");
     }
     server.get(&format!("/queues/{queue}")).refused(404, "NOT_FOUND");
-    for (header, value) in [
-        ("host", "localhost"),
-        ("host", "[::1]:8080"),
-        ("origin", "http://localhost:3000"),
-        ("sec-fetch-site", "same-origin"),
-    ] {
+    for (header, value) in [("host", "localhost"), ("host", "[::1]:8080"), ("sec-fetch-site", "same-origin")]
+    {
         server.send(&enqueue().header(header, value)).expect(201);
     }
     // No host at all.
@@ -189,6 +188,33 @@ fn pages_of_others_may_not_call() {
         raw(&server, b"GET /api/v1/jobs HTTP/1.1\r\n\r\n", false).filter(|status| *status < 400),
         None
     );
+}
+
+/// Else looking at a stream's headers leases jobs to nobody.
+#[test]
+fn head_has_no_effect() {
+    let (server, queue) = (shared(), name("head"));
+    let id = server.enqueue(&json!({"queue": queue}));
+    for path in
+        [format!("/stream?queues={queue}&worker_id=h"), "/events".into(), format!("/jobs/{id}/stream")]
+    {
+        assert_eq!(server.call("HEAD", &path).status(), 405, "{path}");
+    }
+    assert_eq!(server.call("HEAD", "/queues").status(), 200);
+    let job = server.job(&id);
+    assert_eq!((&job["state"], &job["deliveries"]), (&json!("pending"), &json!(0)));
+}
+
+/// A typo must never be dropped silently.
+#[test]
+fn an_unknown_query_parameter_is_refused_everywhere() {
+    let (server, queue) = (shared(), name("query"));
+    let body = json!({"queue": queue});
+    server.post("/enqueue?foo=1", &body).refused(400, "VALIDATION");
+    server.get(&format!("/queues/{queue}")).refused(404, "NOT_FOUND");
+    for path in ["/queues?foo=1", "/metrics?foo=1", "/info?foo=1", "/jobs?stat=dead"] {
+        server.get(path).refused(400, "VALIDATION");
+    }
 }
 
 #[test]

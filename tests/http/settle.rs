@@ -182,6 +182,33 @@ fn a_heartbeat_extends_the_lease_and_keeps_what_it_carries() {
     assert_eq!(server.take(&queue)["checkpoint"], json!({"page": 3}));
 }
 
+/// Else one checkpoint that is too large costs every job of a worker its lease.
+#[test]
+fn a_bad_item_of_a_heartbeat_costs_neither_its_own_lease_nor_the_others() {
+    let (server, queue) = (shared(), name("beats"));
+    let leases: Vec<Value> = (0..2)
+        .map(|_| {
+            server.enqueue(&json!({"queue": queue}));
+            server.take(&queue)
+        })
+        .collect();
+    let id = |at: usize| text(&leases[at]["job_id"]);
+    let huge = "x".repeat(1 << 20);
+    let token = |at: usize| leases[at]["lease_token"].clone();
+    let jobs = json!({
+        id(0): {"lease_token": token(0), "checkpoint": huge},
+        id(1): {"lease_token": token(1)},
+    });
+    let beats = server.post("/heartbeat", &json!({"jobs": jobs})).expect(200)["jobs"].clone();
+    assert_eq!(
+        (&beats[id(0)]["status"], &beats[id(0)]["code"]),
+        (&json!("error"), &json!("PAYLOAD_TOO_LARGE"))
+    );
+    assert!(beats[id(0)]["lease_expires_at"].is_string(), "it lives all the same");
+    assert_eq!(beats[id(1)]["status"], "ok");
+    assert_eq!(server.job(&id(0))["checkpoint"], json!(null));
+}
+
 #[test]
 fn a_heartbeat_answers_each_job_for_itself() {
     let server = shared();

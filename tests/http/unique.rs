@@ -60,7 +60,7 @@ fn a_completed_job_answers_for_its_key_until_the_period_ends() {
         (&json!(first), &json!(true), &json!("completed"))
     );
     let job = server.get(&format!("/jobs/{}/wait?timeout=0", text(&hit["job_id"]))).expect(200);
-    assert_eq!(job["result"], json!({"answer": 42}), "whose result can be read");
+    assert_eq!((&hit["result"], &job["result"]), (&json!({"answer": 42}), &json!({"answer": 42})));
     assert!(server.is_empty(&queue), "nothing new was enqueued");
 }
 

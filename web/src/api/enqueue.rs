@@ -2,9 +2,10 @@
 //! `POST /enqueue` and `POST /enqueue/batch`.
 
 use actix_web::http::StatusCode;
-use jobbie_broker::Reply;
 use jobbie_broker::command::Enqueue;
+use jobbie_broker::reply::Enqueued;
 use jobbie_broker::request::{RequestKey, Route};
+use jobbie_broker::{JobRef, Json, Reply, StateKind};
 
 use super::{BodyFailures, Refused};
 use crate::call::{Answer, AtIndex, Call, accepted, unexpected};
@@ -40,11 +41,24 @@ pub async fn one(call: Call) -> Answer {
     let decided = call.ports().propose(&call.caller, Enqueue { jobs: vec![job], request }).await?;
     match accepted(decided)? {
         (index, Reply::Enqueued(jobs)) if !jobs.is_empty() => {
-            let status = if jobs[0].existing { StatusCode::OK } else { StatusCode::CREATED };
-            call.answer(status, &EnqueueReply::from(&jobs[0])).at_index(index)
+            let enqueued = &jobs[0];
+            let status = if enqueued.existing { StatusCode::OK } else { StatusCode::CREATED };
+            let result = cached(&call, enqueued).await?;
+            call.answer(status, &EnqueueReply::new(enqueued, result.as_ref())).at_index(index)
         }
         (_, other) => Err(unexpected(&other)),
     }
+}
+
+/// The result of a completed job that answers for a unique key. It may have been removed since it was found:
+/// then there is none any more.
+async fn cached(call: &Call, enqueued: &Enqueued) -> Result<Option<Json>, Problem> {
+    if !enqueued.existing || enqueued.state != StateKind::Completed {
+        return Ok(None);
+    }
+    let (namespace, job) = (call.caller.namespace.clone(), JobRef::from(&enqueued.job));
+    let found = call.ports().read(move |reader| reader.job(&namespace, &job)).await?;
+    Ok(found.and_then(|detail| detail.result))
 }
 
 /// Enqueues jobs, all or nothing: up to 10,000 in 16 MiB.

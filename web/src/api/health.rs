@@ -6,8 +6,8 @@ use actix_web::HttpResponse;
 use crate::call::{Answer, Call};
 use crate::error::{Code, ErrorBody, Problem};
 
-/// The text format of Prometheus.
-const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// The text format that Prometheus has made a standard of its own, OpenMetrics.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The process is up.
 #[utoipa::path(
@@ -35,13 +35,13 @@ pub async fn readyz(call: Call) -> Answer {
 }
 
 async fn render(call: &Call) -> Answer {
-    Ok(HttpResponse::Ok().content_type(PROMETHEUS).body(call.ports().metrics_text().await?))
+    Ok(HttpResponse::Ok().content_type(OPEN_METRICS).body(call.ports().metrics_text().await?))
 }
 
 /// All metrics in the text format of Prometheus.
 #[utoipa::path(
     get, path = "/metrics", operation_id = "getMetrics", tag = "operations",
-    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain"), super::Failures),
+    responses((status = 200, description = "The metrics", body = String, content_type = "application/openmetrics-text"), super::Failures),
 )]
 pub async fn metrics(call: Call) -> Answer {
     render(&call).await
@@ -50,7 +50,7 @@ pub async fn metrics(call: Call) -> Answer {
 /// The same as `/metrics`, under the API's path.
 #[utoipa::path(
     get, path = "/api/v1/metrics", operation_id = "getApiMetrics", tag = "operations",
-    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain"), super::Failures),
+    responses((status = 200, description = "The metrics", body = String, content_type = "application/openmetrics-text"), super::Failures),
 )]
 pub async fn api_metrics(call: Call) -> Answer {
     render(&call).await

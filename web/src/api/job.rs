@@ -178,10 +178,13 @@ pub async fn clone(call: Call) -> Answer {
     call.no_fields()?;
     let decided = call.ports().propose(&call.caller, CloneJob { job: named(&call)? }).await?;
     let (index, reply) = match accepted(decided)? {
-        (index, Reply::Enqueued(jobs)) if !jobs.is_empty() => (index, EnqueueReply::from(&jobs[0])),
+        (index, Reply::Enqueued(jobs)) if !jobs.is_empty() => (index, EnqueueReply::new(&jobs[0], None)),
         (index, Reply::Job(Some(job))) => {
             let state = job.state.kind().name();
-            (index, EnqueueReply { job_id: job.id().to_string(), state, unique_existing: false })
+            (
+                index,
+                EnqueueReply { job_id: job.id().to_string(), state, unique_existing: false, result: None },
+            )
         }
         (_, other) => return Err(unexpected(&other)),
     };

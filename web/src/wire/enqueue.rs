@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use super::limits::{MAX_BATCH, MAX_TAG_NAME, MAX_TAG_VALUE, MAX_TAGS, MAX_UNIQUE_KEY};
 use super::list::word;
 use super::schema;
-use super::{Entries, Limits, List, Obj, Opaque, Place, Span, Text, When, name};
+use super::{Entries, Limits, List, Obj, Opaque, Place, Span, Text, Verbatim, When, name};
 use crate::error::Problem;
 
 /// The most retries a job may have: at ten minutes each, two months of trying.
@@ -352,7 +352,7 @@ fn within(
 /// What became of an enqueue.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = EnqueueReply)]
-pub struct EnqueueReply {
+pub struct EnqueueReply<'a> {
     /// The job: new, or the one that holds the unique key.
     #[schema(value_type = schema::JobId)]
     pub job_id: String,
@@ -361,14 +361,21 @@ pub struct EnqueueReply {
     pub state: &'static str,
     /// True if the unique key was held and nothing new was enqueued.
     pub unique_existing: bool,
+    /// What the worker answered, if the holder of the unique key is completed and has a result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::AnyJson>)]
+    pub result: Option<Verbatim<'a>>,
 }
 
-impl From<&Enqueued> for EnqueueReply {
-    fn from(enqueued: &Enqueued) -> Self {
+impl<'a> EnqueueReply<'a> {
+    /// The answer for a job, with the result of a completed one that was found instead.
+    #[must_use]
+    pub fn new(enqueued: &Enqueued, result: Option<&'a Json>) -> Self {
         Self {
             job_id: enqueued.job.to_string(),
             state: enqueued.state.name(),
             unique_existing: enqueued.existing,
+            result: result.map(Verbatim),
         }
     }
 }

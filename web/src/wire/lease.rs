@@ -104,7 +104,8 @@ impl<'a> SettledReply<'a> {
             Settled::Failed(FailedAs { state, next_attempt_at, attempts_remaining }) => Self {
                 next_attempt_at: Some(next_attempt_at.map(Stamp)),
                 attempts_remaining: Some(*attempts_remaining),
-                ..plain(state.name())
+                // A retry without backoff is pending already; for the worker it is a retry like any other.
+                ..plain(if *state == StateKind::Pending { "retrying" } else { state.name() })
             },
         }
     }
