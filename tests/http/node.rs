@@ -125,7 +125,11 @@ fn metrics_have_their_names() {
     for path in ["/metrics", "/api/v1/metrics"] {
         let answer = page(&server, path);
         assert_eq!(answer.status(), 200);
-        assert!(answer.header("content-type").is_some_and(|kind| kind.starts_with("application/openmetrics-text")));
+        assert!(
+            answer
+                .header("content-type")
+                .is_some_and(|kind| kind.starts_with("application/openmetrics-text"))
+        );
         let text = answer.text();
         for metric in [
             "jobbie_jobs",
