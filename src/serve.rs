@@ -37,7 +37,7 @@ pub fn run(config: Config) -> Result<ExitCode> {
     let web = web_config(&config);
     jobbie_web::check(&web, &seams)?;
     let store = Options { durability: config.durability, ..Options::new(&config.data_dir) };
-    let node = Node::open(&Settings { store, retention: config.retention })
+    let node = Node::open(&Settings { retention: config.retention, ..Settings::new(store) })
         .with_context(|| format!("the data directory {} cannot be opened", config.data_dir.display()))?;
     if config.durability == Durability::Relaxed {
         tracing::warn!(

@@ -21,7 +21,7 @@ use crate::ports::{Inner, NodeFacts, Ports};
 use crate::queue::Queues;
 use crate::raft_node::proposer::{Proposer, ProposerLoop};
 use crate::raft_node::runtime::Raft;
-use crate::raft_node::{Leadership, RaftNode, RaftRuntime};
+use crate::raft_node::{Leadership, RaftNode, RaftRuntime, SNAPSHOT_AFTER};
 use crate::scheduler::{Alarm, Scheduler, SchedulerParts};
 use crate::seams::Extension;
 use crate::stream::Streams;
@@ -40,6 +40,16 @@ pub struct Settings {
     pub store: jobbie_store::Options,
     /// Finished jobs are removed after this long; `None` keeps them for ever.
     pub retention: Option<Millis>,
+    /// Bytes of log after which a snapshot is taken and the log behind it is removed.
+    pub snapshot_after: u64,
+}
+
+impl Settings {
+    /// The defaults for a store: finished jobs stay, and snapshots are taken as rarely as disk space allows.
+    #[must_use]
+    pub fn new(store: jobbie_store::Options) -> Self {
+        Self { store, retention: None, snapshot_after: SNAPSHOT_AFTER }
+    }
 }
 
 /// A node whose store is open and whose tree has not been started.
@@ -60,6 +70,7 @@ pub struct Parts {
     dispatch: (Slot<Dispatch>, DispatchParts),
     scheduler: (Slot<Scheduler>, SchedulerParts),
     watcher: Slot<RaftNode>,
+    snapshot_after: u64,
     queues: Queues,
 }
 
@@ -124,6 +135,7 @@ impl Node {
             dispatch: (dispatch, dispatch_parts),
             scheduler: (scheduler, scheduler_parts),
             watcher: Slot::new(1),
+            snapshot_after: settings.snapshot_after,
             queues,
         };
         Ok(Self { ports, parts })
@@ -204,9 +216,10 @@ impl Parts {
     pub(crate) fn raft_node(&self) -> ChildSpec {
         let (raft, reader) = (self.raft.clone(), self.reader.clone());
         let (leadership, metrics) = (self.leadership.clone(), self.metrics.clone());
+        let snapshot_after = self.snapshot_after;
         actor("raft-node", &self.watcher, move |_| {
             let raft = raft.get().expect("raft-runtime is ready before raft-node starts").clone();
-            RaftNode::new(raft, reader.clone(), leadership.clone(), metrics.clone())
+            RaftNode::new(raft, reader.clone(), leadership.clone(), metrics.clone(), snapshot_after)
         })
         .family("raft-node")
     }

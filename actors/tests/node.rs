@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bed::{
     Bed, HANG, ack, caller, claim, claim_for, enqueue, fetch, in_time, key, lease_of, start, start_in,
-    state_of,
+    start_with, state_of,
 };
 use jobbie_actors::Ports;
 use jobbie_actors::ports::{JobStream, StreamNews, StreamRequest};
@@ -29,6 +29,66 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
     assert_eq!(state_of(&bed.ports, &jobs[0]).await, StateKind::Completed);
     let next = claim(&bed.ports, "mail", Duration::ZERO).await;
     assert_eq!((next[0].job.no, &next[0].payload), (jobs[1].no, &Json::from("2")));
+    bed.stop().await;
+}
+
+/// Tells when a queue has come to what is wanted: its row changes in memory, without an event of its own.
+async fn until_queue(bed: &Bed, queue: &str, wanted: impl Fn(&jobbie_broker::Queue) -> bool) {
+    let reached = async {
+        while !bed.ports.queue(&key(queue)).is_some_and(|row| wanted(&row)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time("the queue", reached).await;
+}
+
+#[actix::test]
+async fn finished_jobs_go_when_their_time_is_over_and_waiting_ones_stay() {
+    let bed = start().await;
+    enqueue(&bed.ports, "mail", &["1", "2"]).await;
+    let leased = claim(&bed.ports, "mail", Duration::ZERO).await;
+    assert!(ack(&bed.ports, &leased[0]).await);
+    let bed = start_with(bed.stop().await, |settings| settings.retention = Some(Millis(1))).await;
+    until_queue(&bed, "mail", |queue| queue.count(StateKind::Completed) == 0).await;
+    assert_eq!(bed.ports.queue(&key("mail")).map(|queue| queue.count(StateKind::Pending)), Some(1));
+    let violations = bed.ports.read(|reader| reader.check()).await.unwrap();
+    assert!(violations.is_empty(), "{violations:?}");
+    bed.stop().await;
+}
+
+/// The log of a node that lives long is cut behind its snapshots, and snapshot and log are all it needs.
+#[actix::test]
+async fn the_log_is_cut_behind_a_snapshot_and_both_together_bring_everything_back() {
+    const JOBS: usize = 6_000;
+    let small = |settings: &mut jobbie_actors::Settings| {
+        settings.store.segment_bytes = 256 * 1024;
+        settings.snapshot_after = 1024 * 1024;
+    };
+    let bed = start_with(tempfile::tempdir().unwrap(), small).await;
+    let payload = format!("\"{}\"", "x".repeat(1000));
+    for _ in 0..JOBS / 100 {
+        enqueue(&bed.ports, "mail", &[payload.as_str(); 100]).await;
+    }
+    let cut = async {
+        loop {
+            let disk = bed.ports.info().await.unwrap().disk;
+            if disk.snapshot_bytes > 0 && disk.log_bytes < 3 * 1024 * 1024 {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time("the cut", cut).await;
+    let leased = claim(&bed.ports, "mail", Duration::ZERO).await;
+    assert!(ack(&bed.ports, &leased[0]).await);
+    let dir = bed.stop().await;
+    std::fs::remove_dir_all(dir.path().join("state")).unwrap();
+    let bed = start_with(dir, small).await;
+    let queue = bed.ports.queue(&key("mail")).unwrap();
+    assert_eq!(queue.count(StateKind::Pending), JOBS as u64 - 1);
+    assert_eq!(queue.count(StateKind::Completed), 1);
+    let violations = bed.ports.read(|reader| reader.check()).await.unwrap();
+    assert!(violations.is_empty(), "{violations:?}");
     bed.stop().await;
 }
 

@@ -23,11 +23,11 @@ use crate::ports::read;
 
 /// A snapshot is taken when the log has grown by this much, or by the size of the last snapshot if that is
 /// more: the disk then holds at most about twice the state, and writing it is at most half of all writes.
-const SNAPSHOT_AFTER: u64 = 512 * 1024 * 1024;
+pub const SNAPSHOT_AFTER: u64 = 512 * 1024 * 1024;
 /// How long news of openraft may be old.
 const SETTLE: Duration = Duration::from_millis(5);
 /// How often the size of the log is looked at.
-const LOOK: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The watcher.
 pub struct RaftNode {
@@ -35,6 +35,8 @@ pub struct RaftNode {
     reader: Reader,
     leadership: Arc<watch::Sender<Leadership>>,
     metrics: Arc<Metrics>,
+    /// Bytes of log after which a snapshot is taken.
+    snapshot_after: u64,
     /// Log index up to which purging has been asked for.
     purged: u64,
 }
@@ -50,15 +52,16 @@ impl RaftNode {
         reader: Reader,
         leadership: Arc<watch::Sender<Leadership>>,
         metrics: Arc<Metrics>,
+        snapshot_after: u64,
     ) -> Self {
-        Self { raft, reader, leadership, metrics, purged: 0 }
+        Self { raft, reader, leadership, metrics, snapshot_after, purged: 0 }
     }
 
     fn snapshot_if_large(&self) {
-        let (raft, reader) = (self.raft.clone(), self.reader.clone());
+        let (raft, reader, after) = (self.raft.clone(), self.reader.clone(), self.snapshot_after);
         actix::spawn(async move {
             let Ok(disk) = read(&reader, |reader| Ok(reader.disk())).await else { return };
-            if disk.log_bytes > SNAPSHOT_AFTER.max(disk.snapshot_bytes)
+            if disk.log_bytes > after.max(disk.snapshot_bytes)
                 && let Err(fatal) = raft.trigger().snapshot().await
             {
                 tracing::warn!(error = %fatal, "a snapshot could not be asked for");

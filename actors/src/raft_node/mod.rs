@@ -15,7 +15,7 @@ pub mod network;
 pub mod proposer;
 pub mod runtime;
 
-pub use actor::RaftNode;
+pub use actor::{RaftNode, SNAPSHOT_AFTER};
 pub use runtime::{RaftRuntime, StartError};
 
 /// Who leads, as this node knows it.

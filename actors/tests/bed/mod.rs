@@ -44,7 +44,13 @@ pub async fn start() -> Bed {
 }
 
 pub async fn start_in(dir: TempDir) -> Bed {
-    let settings = Settings { store: jobbie_store::Options::new(dir.path()), retention: None };
+    start_with(dir, |_| {}).await
+}
+
+/// Starts a node whose settings differ from the defaults.
+pub async fn start_with(dir: TempDir, change: impl FnOnce(&mut Settings)) -> Bed {
+    let mut settings = Settings::new(jobbie_store::Options::new(dir.path()));
+    change(&mut settings);
     let node = tokio::task::spawn_blocking(move || Node::open(&settings)).await.unwrap().unwrap();
     let ports = node.ports().clone();
     let tree = node.start(&[], no_http()).unwrap();
