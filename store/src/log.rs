@@ -374,6 +374,7 @@ impl<I: Item> Log<I> {
             first_index: (!live.is_empty()).then_some(live.start),
             last_index: view.summary.last.map(|m| m.index),
             purged_index: view.summary.purged.map(|m| m.index),
+            has_vote: view.summary.vote.is_some(),
             cache_bytes: view.cache.bytes(),
             syncs: self.inner.places.syncs.load(Ordering::Relaxed),
             ..LogStats::default()

@@ -6,7 +6,7 @@ mod common;
 
 use std::fs;
 
-use common::{apply, life, log_id, memory_rows, open, rows};
+use common::{apply, life, log_id, memory_rows, open, rows, voted};
 use jobbie_store::{Fault, SnapshotFile};
 use openraft::Membership;
 use openraft::RaftSnapshotBuilder;
@@ -30,6 +30,7 @@ async fn a_snapshot_and_the_tail_are_the_whole_log() {
     assert_eq!(leader.reader.check().unwrap(), Vec::new());
 
     let (mut follower, told) = open(two.path()).unwrap();
+    voted(&mut follower).await;
     let before = follower.reader.clone();
     let mut incoming = follower.reader.snapshots().receive().unwrap();
     let mut piece = [0; 1000];
@@ -95,6 +96,7 @@ async fn the_membership_comes_with_it() {
     apply(&mut leader.machine, vec![entry]).await.unwrap();
     let snapshot = leader.machine.get_snapshot_builder().await.build_snapshot().await.unwrap();
     let (mut follower, _) = open(two.path()).unwrap();
+    voted(&mut follower).await;
     follower.machine.install_snapshot(&snapshot.meta, snapshot.snapshot).await.unwrap();
     drop(follower);
     let (mut follower, _) = open(two.path()).unwrap();

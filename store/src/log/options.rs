@@ -87,6 +87,8 @@ pub struct LogStats {
     pub last_index: Option<u64>,
     /// The last purged entry.
     pub purged_index: Option<u64>,
+    /// Whether a vote was ever saved: Raft does so before anything else.
+    pub has_vote: bool,
     /// What the cache holds.
     pub cache_bytes: usize,
     /// Syncs of log records since opening.

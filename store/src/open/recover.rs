@@ -39,7 +39,8 @@ pub(super) fn recover(
     if let Some(number) = states.current()?.filter(|number| states.exists(*number)) {
         match usable(states, number, purged) {
             Ok((keyspaces, tables, mark)) => {
-                if let (None, None, Some(at)) = (log.last_index, purged, mark.applied) {
+                // A follower may have nothing but a vote yet, beside the state that it was sent.
+                if let (None, false, Some(at)) = (log.last_index, log.has_vote, mark.applied) {
                     return Err(OpenError::LogMissing { applied: at.index });
                 }
                 states.sweep(&keyspaces)?;

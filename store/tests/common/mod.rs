@@ -289,6 +289,12 @@ pub fn open(dir: &Path) -> Result<(Opened, Arc<Told>), OpenError> {
     Ok((jobbie_store::open(&options, told.clone(), None)?, told))
 }
 
+/// Saves a vote, as Raft does before anything else.
+pub async fn voted(opened: &mut Opened) {
+    use openraft::storage::RaftLogStorage;
+    opened.log.save_vote(&openraft::impls::Vote::new(1, opened.node_id)).await.unwrap();
+}
+
 pub fn log_id(term: u64, index: u64) -> LogId {
     LogId::new(LeaderId::new_committed(term, 0), index)
 }
