@@ -159,7 +159,7 @@ fn what_is_never_restarted_ends_the_process_and_the_next_one_has_everything() {
     let launch = Launch::new().crashable();
     let mut server = launch.start();
     let run = Run::start("what_is_never_restarted_ends_the_process", &server);
-    for child in ["raft-node", "http"] {
+    for child in ["raft-node", "http", "raft-runtime", "log", "jobs"] {
         run.more_calls(300, PATIENCE);
         // The answer may be lost with the server.
         let request = crate::support::Request::json("POST", "/debug/crash", &json!({"child": child}));

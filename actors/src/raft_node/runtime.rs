@@ -85,6 +85,15 @@ impl RaftRuntime {
     }
 }
 
+impl Drop for RaftRuntime {
+    /// As a crash would: nobody waits for anything.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 async fn start(opened: Opened) -> Result<Raft, String> {
     let config = Config {
         cluster_name: "jobbie".to_owned(),
