@@ -8,7 +8,8 @@ mod serve;
 
 use clap::Parser;
 
-/// Nearly half of what applying a command costs is allocation; this allocator halves that.
+/// Nearly half of what applying a command costs is allocation: with this allocator a fetch-and-ack cycle takes a
+/// third less CPU than with the system's (docs/performance.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -150,6 +150,22 @@ async fn a_paused_queue_wakes_nobody_until_it_is_resumed() {
     bed.stop().await;
 }
 
+/// The event of a crashed job on its way out names the queue it went to; the one it left has a free place.
+#[actix::test]
+async fn a_job_that_goes_to_its_crash_queue_frees_the_place_it_had() {
+    let bed = start().await;
+    let mut poison = JobSpec::new("mail", Json::from("1"));
+    (poison.options.max_crashes, poison.options.on_crash_queue) = (1, Some("ward".into()));
+    let jobs = vec![poison, JobSpec::new("mail", Json::from("2"))];
+    bed.ports.propose(&caller(), Enqueue { jobs, request: None }).await.unwrap();
+    let one = SetQueue { queue: "mail".into(), setting: QueueSetting::Concurrency(Some(1)) };
+    bed.ports.propose(&caller(), one).await.unwrap();
+    assert_eq!(claim_for(&bed.ports, fetch("mail", 1, Millis(1000)), Duration::ZERO).await.len(), 1);
+    let next = claim(&bed.ports, "mail", HANG / 2).await;
+    assert_eq!(next.first().map(|leased| &leased.payload), Some(&Json::from("2")));
+    bed.stop().await;
+}
+
 #[actix::test]
 async fn a_delayed_job_becomes_pending_and_a_silent_lease_is_reclaimed() {
     let bed = start().await;
