@@ -29,7 +29,7 @@ use serde::de::DeserializeOwned;
 pub use address::{Base, segment};
 pub use error::{Error, Refusal};
 pub use http1::{Conn, Head};
-pub use sse::{Event, EventStream};
+pub use sse::{Event, EventStream, Parser as SseParser};
 pub use token::unique_token;
 
 /// How long a call may take when it is not a long poll: far above the slowest healthy commit.

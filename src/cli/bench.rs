@@ -2,17 +2,25 @@
 //! `jobbie bench`: what a server does on this machine. Raw HTTP/1.1 with keep-alive, so that the client costs little;
 //! the numbers are ratios to be compared on one machine, not promises.
 
-mod cpu;
+mod conditions;
 mod cycle;
+mod depth;
 mod disk;
 mod enqueue;
+mod goals;
+mod h2c;
+mod idle_streams;
 mod latency;
 mod load;
 mod mixed;
+mod process;
 mod report;
 mod run;
+mod session;
 mod spawn;
 mod stats;
+mod steady;
+mod stream;
 mod target;
 
 use std::path::PathBuf;
@@ -25,13 +33,12 @@ use super::when::Span;
 use crate::client::unique_token;
 
 const EXAMPLES: &str = "Examples:
-  jobbie bench --spawn                            # everything, against a server of its own
+  jobbie bench --spawn                            # everything, each scenario against a server of its own
   jobbie bench --spawn enqueue cycle --seconds 10
+  jobbie bench --spawn depth --queued 1000000,5000000
   jobbie bench --url http://127.0.0.1:8080 --pid $(pgrep -x jobbie) latency
-  jobbie bench --spawn --output json > before.ndjson
+  jobbie bench --spawn --json > before.ndjson     # the conditions, then one object per row
 
-Scenarios: enqueue, enqueue-batch, cycle (fetch + ack), cycle-batch, stream (pushed, batched acks), mixed,
-latency (idle enqueue to worker), durable (one connection, next to fdatasync of the same directory).
 Client and server share this machine's cores: compare ratios and CPU per job, and repeat.";
 
 /// Measure a server.
@@ -41,13 +48,13 @@ pub struct Command {
     /// What to measure; everything if nothing is named.
     #[arg(value_enum, value_name = "SCENARIO")]
     scenarios: Vec<Scenario>,
-    /// Start a durable server in a temporary directory on a free port, and stop it afterwards.
+    /// Start a durable server for each scenario in a temporary directory on a free port, and stop it afterwards.
     #[arg(long)]
     spawn: bool,
     /// Where the temporary directory goes: the disk that is measured.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Keep the temporary directory.
+    /// Keep the temporary directories.
     #[arg(long, requires = "spawn")]
     keep: bool,
     /// The server's process, for its CPU time.
@@ -60,7 +67,7 @@ pub struct Command {
     #[arg(long, value_name = "N")]
     jobs: Option<u64>,
     /// Numbers of connections for `enqueue`.
-    #[arg(long, value_delimiter = ',', value_name = "N,...", default_value = "1,16,64")]
+    #[arg(long, value_delimiter = ',', value_name = "N,...", default_value = "64,256")]
     connections: Vec<usize>,
     /// Numbers of workers for `cycle`.
     #[arg(long, value_delimiter = ',', value_name = "N,...", default_value = "16,64")]
@@ -74,12 +81,24 @@ pub struct Command {
     /// Bytes of payload.
     #[arg(long, value_name = "BYTES", default_value_t = 200)]
     payload: usize,
+    /// Depths for `depth`; a million takes some ten seconds and 1 GiB of disk.
+    #[arg(long, value_delimiter = ',', value_name = "N,...", default_value = "1000000")]
+    queued: Vec<u64>,
+    /// Queues with one stream each for `idle-streams`.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    streams: u32,
     /// Enqueues per second for `latency`.
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
     /// Threads of the load generator.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
+    /// Print JSON, one object per line; the same as `--output json`.
+    #[arg(long)]
+    json: bool,
+    /// End with exit code 1 if a row misses one of its goals.
+    #[arg(long)]
+    check: bool,
     /// Do not compare with a bare HTTP server.
     #[arg(long)]
     no_bare: bool,
@@ -94,9 +113,13 @@ pub struct Command {
     bare_server: Option<u16>,
 }
 
-/// What can be measured.
+/// What can be measured, in the order in which it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Scenario {
+    /// Enqueue one job at a time on one connection, next to fdatasync of the same directory.
+    Durable,
+    /// Idle enqueue to a worker that waits on a stream (HTTP/1.1 and h2c) or in a long poll.
+    Latency,
     /// One job per request.
     Enqueue,
     /// Many jobs per request.
@@ -107,12 +130,22 @@ enum Scenario {
     CycleBatch,
     /// Jobs pushed on streams, acks in batches.
     Stream,
-    /// Producers and workers.
+    /// 16 producers and 16 workers with single calls.
     Mixed,
-    /// Idle enqueue to worker.
-    Latency,
-    /// One connection and the disk.
-    Durable,
+    /// 16 producers with single calls, 16 workers on streams.
+    MixedStream,
+    /// A deep queue: rates, memory, SIGKILL and the first delivery after it.
+    Depth,
+    /// Many queues with one idle stream each: CPU and memory.
+    IdleStreams,
+}
+
+impl Scenario {
+    /// The name on the command line.
+    fn name(self) -> String {
+        clap::ValueEnum::to_possible_value(&self)
+            .map_or_else(String::new, |value| value.get_name().to_owned())
+    }
 }
 
 impl Command {
@@ -139,12 +172,16 @@ impl Command {
         if counts.into_iter().any(|n| !(1..=10_000).contains(n)) {
             return Err(usage("numbers of connections are from 1 to 10000"));
         }
+        if self.queued.iter().any(|n| !(1..=100_000_000).contains(n)) {
+            return Err(usage("--queued is from 1 to 100000000 jobs"));
+        }
         run::run(self, context).await
     }
 
-    /// Whether a scenario was asked for.
-    fn wants(&self, scenario: Scenario) -> bool {
-        self.scenarios.is_empty() || self.scenarios.contains(&scenario)
+    /// What was asked for, in the order in which it is measured.
+    fn wanted(&self) -> Vec<Scenario> {
+        let all = <Scenario as clap::ValueEnum>::value_variants().iter().copied();
+        all.filter(|scenario| self.scenarios.is_empty() || self.scenarios.contains(scenario)).collect()
     }
 }
 

@@ -1,67 +1,143 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Fetch and ack: singly, in batches, and on streams. The queue is filled before; a run also ends when it is empty.
+//! Fetch and ack, singly and in batches. The queue is filled before; a run also ends when it is empty.
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde::Deserialize;
-use tokio::sync::watch;
-use tokio::time::timeout_at;
 
-use super::load::{self, Gate, Measured, PATIENCE};
+use super::load::{self, Gate, Lead, Measured, PATIENCE};
 use super::target::{Leased, LeasedMany, Line, Target, acks};
 
-/// Jobs on a stream that are not acked yet: enough that the server never waits for an ack.
-const PREFETCH: usize = 1_000;
+/// Fetches and acks singly.
+pub struct Worker {
+    target: Arc<Target>,
+    fetch: Vec<u8>,
+    ack: Vec<u8>,
+    body: Vec<u8>,
+}
+
+/// What became of one fetch and its ack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// A job was fetched and acked.
+    Acked,
+    /// There was no job.
+    Empty,
+    /// The server refused one of them.
+    Refused,
+}
+
+impl Worker {
+    /// The `i`-th worker of a queue; `wait` is how many seconds a fetch waits for a job.
+    pub fn new(target: Arc<Target>, queue: &str, i: usize, wait: u32) -> Self {
+        let fetch = format!(
+            r#"{{"queues":["{queue}"],"worker_id":"bench-{i}","hostname":"bench","timeout":{wait}}}"#
+        );
+        let fetch = target.request("/fetch", fetch.as_bytes());
+        Self { target, fetch, ack: Vec::new(), body: Vec::new() }
+    }
+
+    /// One job.
+    pub async fn turn(&mut self, line: &mut Line) -> Result<Turn> {
+        if !line.send(&self.fetch).await? {
+            return Ok(Turn::Refused);
+        }
+        if line.body.is_empty() {
+            return Ok(Turn::Empty);
+        }
+        let job: Leased<'_> = serde_json::from_slice(&line.body)?;
+        self.body.clear();
+        self.body.extend_from_slice(br#"{"lease_token":""#);
+        self.body.extend_from_slice(job.lease_token.as_bytes());
+        self.body.extend_from_slice(br#""}"#);
+        self.target.write(&mut self.ack, &["/ack/", &job.job_id], &self.body);
+        if !line.send(&self.ack).await? {
+            return Ok(Turn::Refused);
+        }
+        line.part.done(1);
+        Ok(Turn::Acked)
+    }
+}
 
 /// One job at a time.
 pub async fn single(target: &Arc<Target>, workers: usize, gate: &Arc<Gate>, queue: &str) -> Result<Measured> {
-    load::run(target, workers, gate, |i, line| {
-        worker(target.clone(), gate.clone(), queue.to_owned(), i, line, 0)
+    load::run(target, workers, gate, |i, mut line| {
+        let (mut worker, gate) = (Worker::new(target.clone(), queue, i, 0), gate.clone());
+        async move {
+            let mut refused = 0;
+            while refused < PATIENCE && gate.admit(1) {
+                match worker.turn(&mut line).await? {
+                    Turn::Acked => refused = 0,
+                    Turn::Refused => refused += 1,
+                    Turn::Empty => break,
+                }
+            }
+            Ok(line)
+        }
     })
     .await
 }
 
-/// One worker: fetch, ack, until the queue is empty or, with `wait` seconds of long poll, until the gate closes.
-pub async fn worker(
-    target: Arc<Target>,
+/// Until the gate closes, beside producers: an empty queue is waited for.
+pub async fn wait_and_work(
+    mut worker: Worker,
     gate: Arc<Gate>,
-    queue: String,
-    i: usize,
+    lead: Arc<Lead>,
     mut line: Line,
-    wait: u32,
 ) -> Result<Line> {
-    let fetch =
-        format!(r#"{{"queues":["{queue}"],"worker_id":"bench-{i}","hostname":"bench","timeout":{wait}}}"#);
-    let fetch = target.request("/fetch", fetch.as_bytes());
-    let (mut ack, mut body, mut refused) = (Vec::new(), Vec::new(), 0);
-    while refused < PATIENCE && gate.admit(1) {
-        if !line.send(&fetch).await? {
-            refused += 1;
-            continue;
-        }
-        if line.body.is_empty() {
-            if wait > 0 {
-                continue;
+    let mut refused = 0;
+    while refused < PATIENCE && gate.is_open() {
+        match worker.turn(&mut line).await? {
+            Turn::Acked => {
+                lead.acked(1);
+                refused = 0;
             }
-            break;
-        }
-        let job: Leased<'_> = serde_json::from_slice(&line.body)?;
-        body.clear();
-        body.extend_from_slice(br#"{"lease_token":""#);
-        body.extend_from_slice(job.lease_token.as_bytes());
-        body.extend_from_slice(br#""}"#);
-        target.write(&mut ack, &["/ack/", &job.job_id], &body);
-        if line.send(&ack).await? {
-            line.part.jobs += 1;
-            refused = 0;
-        } else {
-            refused += 1;
+            Turn::Refused => refused += 1,
+            Turn::Empty => {}
         }
     }
+    line.part = line.part.without_latencies();
     Ok(line)
+}
+
+/// Fetches and acks in batches.
+pub struct BatchWorker {
+    target: Arc<Target>,
+    fetch: Vec<u8>,
+    ack: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl BatchWorker {
+    /// The `i`-th worker of a queue.
+    pub fn new(target: Arc<Target>, queue: &str, i: usize, count: usize) -> Self {
+        let fetch = format!(
+            r#"{{"queues":["{queue}"],"worker_id":"bench-{i}","hostname":"bench","timeout":0,"count":{count}}}"#
+        );
+        let fetch = target.request("/fetch/batch", fetch.as_bytes());
+        Self { target, fetch, ack: Vec::new(), body: Vec::new() }
+    }
+
+    /// One batch.
+    pub async fn turn(&mut self, line: &mut Line) -> Result<Turn> {
+        if !line.send(&self.fetch).await? {
+            return Ok(Turn::Refused);
+        }
+        let leased: LeasedMany<'_> = serde_json::from_slice(&line.body)?;
+        let got = leased.jobs.len();
+        if got == 0 {
+            return Ok(Turn::Empty);
+        }
+        acks(leased.jobs.iter().map(|job| (&*job.job_id, &*job.lease_token)), &mut self.body);
+        self.target.write(&mut self.ack, &["/ack/batch"], &self.body);
+        if !line.send(&self.ack).await? {
+            return Ok(Turn::Refused);
+        }
+        acked(line, got)?;
+        Ok(Turn::Acked)
+    }
 }
 
 /// A batch at a time.
@@ -73,28 +149,14 @@ pub async fn batches(
     count: usize,
 ) -> Result<Measured> {
     load::run(target, workers, gate, |i, mut line| {
-        let (target, gate) = (target.clone(), gate.clone());
-        let fetch = format!(r#"{{"queues":["{queue}"],"worker_id":"bench-{i}","hostname":"bench","timeout":0,"count":{count}}}"#);
+        let (mut worker, gate) = (BatchWorker::new(target.clone(), queue, i, count), gate.clone());
         async move {
-            let fetch = target.request("/fetch/batch", fetch.as_bytes());
-            let (mut ack, mut body, mut refused) = (Vec::new(), Vec::new(), 0);
+            let mut refused = 0;
             while refused < PATIENCE && gate.admit(count as u64) {
-                if !line.send(&fetch).await? {
-                    refused += 1;
-                    continue;
-                }
-                let leased: LeasedMany<'_> = serde_json::from_slice(&line.body)?;
-                let got = leased.jobs.len();
-                if got == 0 {
-                    break;
-                }
-                acks(leased.jobs.iter().map(|job| (&*job.job_id, &*job.lease_token)), &mut body);
-                target.write(&mut ack, &["/ack/batch"], &body);
-                if line.send(&ack).await? {
-                    line.part.jobs += acked(&mut line, got)?;
-                    refused = 0;
-                } else {
-                    refused += 1;
+                match worker.turn(&mut line).await? {
+                    Turn::Acked => refused = 0,
+                    Turn::Refused => refused += 1,
+                    Turn::Empty => break,
                 }
             }
             Ok(line)
@@ -103,64 +165,8 @@ pub async fn batches(
     .await
 }
 
-/// Streams: the server pushes, acks go back in batches of whatever has arrived.
-pub async fn streams(
-    target: &Arc<Target>,
-    count: usize,
-    gate: &Arc<Gate>,
-    queue: &str,
-    filled: u64,
-) -> Result<Measured> {
-    let done = Arc::new(AtomicU64::new(0));
-    let (all_done, _) = watch::channel(false);
-    load::run(target, count, gate, |i, mut line| {
-        let (target, gate, done, all_done) = (target.clone(), gate.clone(), done.clone(), all_done.clone());
-        let path =
-            format!("/stream?queues={queue}&worker_id=bench-{i}&prefetch={PREFETCH}&concurrency={PREFETCH}");
-        async move {
-            let mut stream = target.client().stream(&path, None).await?;
-            let deadline = gate.deadline().into();
-            let mut end = all_done.subscribe();
-            let (mut ack, mut body, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
-            while gate.is_open() {
-                let event = tokio::select! {
-                    event = timeout_at(deadline, stream.next()) => event,
-                    _ = end.wait_for(|is_over| *is_over) => break,
-                };
-                let Ok(event) = event else { break };
-                let Some(event) = event? else { bail!("the server ended the stream") };
-                jobs.clear();
-                let mut next = Some(event);
-                while let Some(event) = next {
-                    if event.name == "job" {
-                        jobs.push(event.data);
-                    }
-                    next = if jobs.len() < PREFETCH { stream.buffered() } else { None };
-                }
-                if jobs.is_empty() {
-                    continue;
-                }
-                let leased: Vec<Leased<'_>> =
-                    jobs.iter().map(|data| serde_json::from_str(data)).collect::<Result<_, _>>()?;
-                acks(leased.iter().map(|job| (&*job.job_id, &*job.lease_token)), &mut body);
-                target.write(&mut ack, &["/ack/batch"], &body);
-                if !line.send(&ack).await? {
-                    bail!("an ack was refused");
-                }
-                let count = acked(&mut line, jobs.len())?;
-                line.part.jobs += count;
-                if done.fetch_add(count, Ordering::Relaxed) + count >= filled {
-                    all_done.send_replace(true);
-                }
-            }
-            Ok(line)
-        }
-    })
-    .await
-}
-
-/// How many items of a batched ack went through; the others are errors.
-fn acked(line: &mut Line, sent: usize) -> Result<u64> {
+/// Counts the items of a batched ack that went through; the others are errors.
+pub fn acked(line: &mut Line, sent: usize) -> Result<u64> {
     #[derive(Deserialize)]
     struct Results<'a> {
         #[serde(borrow)]
@@ -175,6 +181,7 @@ fn acked(line: &mut Line, sent: usize) -> Result<u64> {
     let refused: Vec<String> =
         results.results.iter().filter_map(|item| item.code.as_deref()).map(str::to_owned).collect();
     let done = sent.saturating_sub(refused.len()) as u64;
+    line.part.done(done);
     for code in refused {
         line.part.error(code);
     }

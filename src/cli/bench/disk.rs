@@ -7,6 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Instant;
 
+use anyhow::{Context as _, Result};
+
 use super::stats::Spread;
 use crate::client::unique_token;
 
@@ -15,8 +17,18 @@ const SIZE: usize = 1 << 20;
 /// A log record with one 200-byte job.
 const RECORD: usize = 512;
 
+/// Syncs that make a figure.
+const SYNCS: usize = 300;
+
+/// The figure for a directory, measured on a thread that may block.
+pub async fn spread(dir: &Path) -> Result<Option<Spread>> {
+    let dir = dir.to_owned();
+    let measured = tokio::task::spawn_blocking(move || fdatasync(&dir, SYNCS)).await?;
+    Ok(Spread::of(&mut measured.context("cannot measure the disk")?))
+}
+
 /// Writes and syncs `count` records one after the other in `dir`.
-pub fn fdatasync(dir: &Path, count: usize) -> io::Result<Vec<u32>> {
+fn fdatasync(dir: &Path, count: usize) -> io::Result<Vec<u32>> {
     let path = dir.join(format!("bench-{}", unique_token()));
     let measured = File::create_new(&path).and_then(|file| measure(&file, count));
     let _ = std::fs::remove_file(&path);

@@ -23,7 +23,7 @@ pub async fn repeat(
             let mut refused = 0;
             while refused < PATIENCE && gate.admit(jobs_per_request) {
                 if line.send(&request).await? {
-                    line.part.jobs += jobs_per_request;
+                    line.part.done(jobs_per_request);
                     refused = 0;
                 } else {
                     refused += 1;

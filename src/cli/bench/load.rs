@@ -29,8 +29,47 @@ pub struct Gate {
 pub struct Measured {
     /// All connections together.
     pub part: Part,
-    /// From the moment that all were open.
+    /// From the moment that all were open to the last job that went through.
     pub took: Duration,
+    /// Where producers and workers ran at once.
+    pub backlog: Option<Backlog>,
+}
+
+/// What producers were ahead of workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Backlog {
+    /// Jobs that were not acked when the time was over.
+    #[serde(rename = "backlog_left")]
+    pub left: u64,
+    /// The most that there were at any time.
+    #[serde(rename = "backlog_most")]
+    pub most: u64,
+}
+
+/// Counts what producers are ahead of workers.
+#[derive(Debug, Default)]
+pub struct Lead {
+    now: AtomicI64,
+    most: AtomicI64,
+}
+
+impl Lead {
+    /// A job was acknowledged to a producer.
+    pub fn produced(&self) {
+        let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most.fetch_max(now, Ordering::Relaxed);
+    }
+
+    /// Jobs were acked.
+    pub fn acked(&self, jobs: u64) {
+        self.now.fetch_sub(i64::try_from(jobs).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// So far. A job may be acked before its producer has its answer, so the count is below zero at times.
+    pub fn backlog(&self) -> Backlog {
+        let count = |number: &AtomicI64| u64::try_from(number.load(Ordering::Relaxed)).unwrap_or(0);
+        Backlog { left: count(&self.now), most: count(&self.most) }
+    }
 }
 
 impl Gate {
@@ -91,7 +130,9 @@ where
             Err(e) => part.error(format!("{e:#}")),
         }
     }
-    Ok(Measured { part, took: start.elapsed() })
+    // A worker whose last long poll found nothing ends after the work does.
+    let took = part.last.map_or_else(|| start.elapsed(), |last| last.saturating_duration_since(start));
+    Ok(Measured { part, took, backlog: None })
 }
 
 #[cfg(test)]
@@ -104,5 +145,15 @@ mod tests {
         assert!(gate.admit(4) && gate.admit(6) && !gate.admit(1));
         let closed = Gate::new(Duration::ZERO, None);
         assert!(!closed.admit(1) && !closed.is_open());
+    }
+
+    #[test]
+    fn a_lead_has_an_end_and_a_peak() {
+        let lead = Lead::default();
+        (0..5).for_each(|_| lead.produced());
+        lead.acked(3);
+        assert_eq!(lead.backlog(), Backlog { left: 2, most: 5 });
+        lead.acked(3);
+        assert_eq!(lead.backlog(), Backlog { left: 0, most: 5 });
     }
 }

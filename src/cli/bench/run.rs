@@ -1,51 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The order of things: start what is to be started, one row after the other, stop what was started.
-
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+//! The order of things: start what is to be started, one scenario after the other, stop what was started.
 
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::super::Context;
 use super::super::exit::Exit;
-use super::super::out::note;
+use super::super::out::{Format, Out, note};
 use super::latency::Waiting;
-use super::load::{Gate, Measured};
+use super::mixed::Workers;
 use super::report::{self, Row};
+use super::session::{BARE_CONNECTIONS, Existing, Session};
 use super::spawn::Spawned;
-use super::stats::{Part, Spread};
-use super::target::Target;
-use super::{Command, Scenario, cpu, cycle, disk, enqueue, latency, mixed, queue_name};
-use crate::client::{Call, segment};
+use super::{Command, Scenario, cycle, depth, disk, enqueue, goals, idle_streams, latency, mixed, stream};
 
 /// Jobs per second that a row can be expected not to exceed on a small machine, singly and in batches: as many are
 /// put into the queue before fetching is measured. A row that empties its queue ends there and stays correct.
-const FILL_SINGLE: u64 = 20_000;
-const FILL_BATCH: u64 = 100_000;
-/// The most that is filled in, whatever was asked for.
-const FILL_MOST: u64 = 5_000_000;
-/// What batches, streams and mixed loads are compared with: single requests on this many connections, about
-/// the most that the bare server answers.
-const BARE_CONNECTIONS: usize = 64;
-/// The bare server is measured for this long per row: it has nothing that warms up.
-const BARE: Duration = Duration::from_secs(2);
-/// fdatasyncs before and after the enqueues that they are compared with.
-const SYNCS: usize = 300;
-
-struct Bench<'a> {
-    command: &'a Command,
-    context: &'a Context,
-    target: Arc<Target>,
-    bare: Option<Arc<Target>>,
-    bare_rates: BTreeMap<usize, f64>,
-    pid: Option<u32>,
-    dir: Option<PathBuf>,
-    queues: Vec<String>,
-    rows: Vec<Row>,
-}
+const FILL_SINGLE: u64 = 40_000;
+const FILL_BATCH: u64 = 200_000;
+/// Producers of mixed loads, and workers.
+const PRODUCERS: usize = 16;
+/// Jobs on the way to a worker in the mixed load with streams.
+const PREFETCH: usize = 100;
+/// From this share of the cores' time on, others disturb a row more than it varies by itself.
+const DISTURBED: f64 = 0.05;
 
 /// Measures everything that was asked for. Everything that was started ends with it, whatever happens.
 pub async fn run(command: Command, context: &Context) -> Result<Exit> {
@@ -59,251 +37,196 @@ pub async fn run(command: Command, context: &Context) -> Result<Exit> {
 }
 
 async fn start_and_measure(command: &Command, context: &Context) -> Result<Exit> {
-    let dir = command.dir.clone().unwrap_or_else(std::env::temp_dir);
-    let server = match command.spawn {
-        true => Some(Spawned::server(&dir).await?),
-        false => None,
-    };
     let bare = match command.no_bare {
         true => None,
         false => Some(
             Spawned::bare().await.context("cannot start the bare HTTP server (--no-bare does without)")?,
         ),
     };
-    let measured = measure(command, context, server.as_ref(), bare.as_ref()).await;
+    let out = if command.json { Out::new(Format::Json) } else { context.out };
+    let existing =
+        Existing { url: context.client.base().url(), api_key: context.client.api_key().map(str::to_owned) };
+    let mut session = Session::begin(command, out, existing, bare.as_ref()).await?;
+    let done = scenarios(&mut session).await;
     if let Some(bare) = bare {
         bare.stop(false).await?;
     }
-    if let Some(server) = server {
-        if command.keep
-            && let Some(dir) = server.dir()
-        {
-            note(format!("kept: {}", dir.display()));
-        }
-        server.stop(command.keep).await?;
-    }
-    measured
-}
-
-async fn measure(
-    command: &Command,
-    context: &Context,
-    server: Option<&Spawned>,
-    bare: Option<&Spawned>,
-) -> Result<Exit> {
-    let base = context.client.base().url();
-    let url = server.map_or(base.as_str(), |server| server.url.as_str());
-    let target = Arc::new(Target::new(url, context.client.api_key(), command.i_own_this_host)?);
-    target.client().get("/info").await.context("the server does not answer")?;
-    let bare = bare.map(|bare| Target::new(&bare.url, None, false)).transpose()?.map(Arc::new);
-    let mut bench = Bench {
-        command,
-        context,
-        target,
-        bare,
-        bare_rates: BTreeMap::new(),
-        pid: server.and_then(Spawned::pid).or(command.pid),
-        dir: server.and_then(Spawned::dir).map(Path::to_owned).or_else(|| command.dir.clone()),
-        queues: Vec::new(),
-        rows: Vec::new(),
-    };
-    note(format!(
-        "{} s and {} bytes of payload per row, against {url}",
-        command.seconds.duration().as_secs_f64(),
-        command.payload
-    ));
-    let done = bench.scenarios().await;
-    if server.is_none() {
-        bench.clean().await;
-    }
-    if !context.out.is_json() && !bench.rows.is_empty() {
-        context.out.table(&report::table(&bench.rows))?;
+    let rows = session.rows;
+    if !out.is_json() && !rows.is_empty() {
+        out.line("")?;
+        out.table(&report::table(&rows))?;
         note(report::LEGEND);
+        let worst = rows.iter().filter_map(|row| row.others_cpu_share).fold(0.0, f64::max);
+        if worst > DISTURBED {
+            note(format!(
+                "warning: other processes used up to {:.0} % of the cores during a row: it is slower than it should be",
+                worst * 100.0
+            ));
+        }
     }
     done?;
-    Ok(if bench.rows.iter().any(|row| row.errors > 0) { Exit::Failed } else { Exit::Done })
+    let is_bad = rows.iter().any(|row| row.errors > 0 || (command.check && !row.is_good()));
+    Ok(if is_bad { Exit::Failed } else { Exit::Done })
 }
 
-impl Bench<'_> {
-    async fn scenarios(&mut self) -> Result<()> {
-        let command = self.command;
-        let (batch, few) = (command.batch as usize, command.batch_connections);
-        if command.wants(Scenario::Durable) {
-            self.durable().await?;
+async fn scenarios(session: &mut Session<'_>) -> Result<()> {
+    for scenario in session.command.wanted() {
+        match scenario {
+            Scenario::Durable => durable(session).await,
+            Scenario::Latency => latencies(session).await,
+            Scenario::Enqueue => enqueues(session).await,
+            Scenario::EnqueueBatch => enqueue_batches(session).await,
+            Scenario::Cycle => cycles(session).await,
+            Scenario::CycleBatch => cycle_batches(session).await,
+            Scenario::Stream => streams(session).await,
+            Scenario::Mixed => mixed_load(session, "mixed", Workers::Single).await,
+            Scenario::MixedStream => mixed_load(session, "mixed-stream", Workers::Streams(PREFETCH)).await,
+            Scenario::Depth => depth::run(session).await,
+            Scenario::IdleStreams => idle_streams::run(session).await,
         }
-        if command.wants(Scenario::Latency) {
-            for (name, waiting) in
-                [("latency, stream", Waiting::Stream), ("latency, long poll", Waiting::Fetch)]
-            {
-                let (queue, gate, before) = (self.queue(), self.gate(), self.cpu());
-                let run =
-                    latency::run(&self.target, waiting, command.rate, &gate, &queue, command.payload).await?;
-                self.add(name, 1, run, before, None).await?;
-            }
-        }
-        if command.wants(Scenario::Enqueue) {
-            for &count in &command.connections {
-                let (queue, gate, before) = (self.queue(), self.gate(), self.cpu());
-                let request = enqueue::single(&self.target, &queue, command.payload);
-                let run = enqueue::repeat(&self.target, count, &gate, request, 1).await?;
-                self.add("enqueue", count, run, before, Some(count)).await?;
-            }
-        }
-        if command.wants(Scenario::EnqueueBatch) {
-            let (queue, gate, before) = (self.queue(), self.gate(), self.cpu());
-            let request = enqueue::many(&self.target, &queue, command.payload, batch);
-            let run = enqueue::repeat(&self.target, few, &gate, request, batch as u64).await?;
-            self.add(&format!("enqueue, batches of {batch}"), few, run, before, Some(BARE_CONNECTIONS))
-                .await?;
-        }
-        if command.wants(Scenario::Cycle) {
-            for &count in &command.workers {
-                let (queue, _) = self.filled(FILL_SINGLE).await?;
-                let (gate, before) = (self.gate(), self.cpu());
-                let run = cycle::single(&self.target, count, &gate, &queue).await?;
-                self.add("fetch + ack", count, run, before, Some(count)).await?;
-            }
-        }
-        if command.wants(Scenario::CycleBatch) {
-            let (queue, _) = self.filled(FILL_BATCH).await?;
-            let (gate, before) = (self.gate(), self.cpu());
-            let run = cycle::batches(&self.target, few, &gate, &queue, batch).await?;
-            self.add(&format!("fetch + ack, batches of {batch}"), few, run, before, Some(BARE_CONNECTIONS))
-                .await?;
-        }
-        if command.wants(Scenario::Stream) {
-            let (queue, filled) = self.filled(FILL_BATCH).await?;
-            let (gate, before) = (self.gate(), self.cpu());
-            let run = cycle::streams(&self.target, few, &gate, &queue, filled).await?;
-            self.add("stream, batched acks", few, run, before, Some(BARE_CONNECTIONS)).await?;
-        }
-        if command.wants(Scenario::Mixed) {
-            let producers = command.workers.first().copied().unwrap_or(16);
-            let (queue, gate, before) = (self.queue(), self.gate(), self.cpu());
-            let run = mixed::run(&self.target, producers, producers, &gate, &queue, command.payload).await?;
-            self.add("enqueue + fetch + ack", 2 * producers, run, before, Some(BARE_CONNECTIONS)).await?;
-        }
-        Ok(())
+        .with_context(|| format!("scenario {}", scenario.name()))?;
     }
+    Ok(())
+}
 
-    /// One connection next to the disk, so that the distance between them is measured in one run.
-    async fn durable(&mut self) -> Result<()> {
-        let dir = self.dir.clone();
-        let sync = move || dir.map(|dir| disk::fdatasync(&dir, SYNCS)).transpose();
-        let (before_sync, after_sync) = (sync.clone(), sync);
-        let mut samples = tokio::task::spawn_blocking(before_sync)
-            .await?
-            .context("cannot measure the disk")?
-            .unwrap_or_default();
-        let (queue, gate, before) = (self.queue(), self.gate(), self.cpu());
-        let request = enqueue::single(&self.target, &queue, self.command.payload);
-        let run = enqueue::repeat(&self.target, 1, &gate, request, 1).await?;
-        self.add("durable enqueue", 1, run, before, Some(1)).await?;
-        samples.extend(
-            tokio::task::spawn_blocking(after_sync)
-                .await?
-                .context("cannot measure the disk")?
-                .unwrap_or_default(),
-        );
-        let Some(spread) = Spread::of(&mut samples) else {
-            note("the disk is not measured: name the server's disk with --dir");
-            return Ok(());
-        };
-        let mut part = Part::default();
-        samples.iter().for_each(|us| part.sample(Duration::from_micros(u64::from(*us))));
-        let total: u64 = samples.iter().map(|us| u64::from(*us)).sum();
-        (part.jobs, part.requests) = (samples.len() as u64, samples.len() as u64);
-        if let Some(remark) = disk::remark(&spread) {
-            note(remark);
+/// One connection next to the disk, so that the distance between them is measured in one run.
+async fn durable(session: &mut Session<'_>) -> Result<()> {
+    let dir = session.dir();
+    let sync = async || match &dir {
+        Some(dir) => disk::spread(dir).await,
+        None => Ok(None),
+    };
+    let mut server = session.server().await?;
+    let queue = server.queue();
+    let first = sync().await?;
+    let before = session.before(&server, None).await?;
+    let request = enqueue::single(&server.target, &queue, session.command.payload);
+    let run = enqueue::repeat(&server.target, 1, &session.gate(), request, 1).await?;
+    let row = Row::latency("durable", "enqueue, one at a time", 1, run);
+    let row = session.after(&server, before, row).await?;
+    let second = sync().await?;
+    let floor = first.zip(second).map(|(a, b)| f64::from(a.p50_us + b.p50_us) / 2e3);
+    if floor.is_none() {
+        note("the disk is not measured: name the server's disk with --dir");
+    }
+    session.durable_ms = Some(row.figure);
+    session.push(row.against("fdatasync", floor).held_to(session.goals(goals::DURABLE)))?;
+    server.close(session.command.keep).await
+}
+
+async fn latencies(session: &mut Session<'_>) -> Result<()> {
+    if session.durable_ms.is_none() {
+        durable(session).await?;
+    }
+    for (work, waiting, held_to) in [
+        ("idle enqueue to stream, HTTP/1.1", Waiting::Stream, goals::LATENCY),
+        ("idle enqueue to stream, h2c", Waiting::Http2, goals::LATENCY),
+        ("idle enqueue to long poll", Waiting::Fetch, &[]),
+    ] {
+        let (rate, payload) = (session.command.rate, session.command.payload);
+        let mut server = session.server().await?;
+        let queue = server.queue();
+        let before = session.before(&server, None).await?;
+        let run = latency::run(&server.target, waiting, rate, &session.gate(), &queue, payload).await?;
+        let row = Row::latency("latency", format!("{work}, {rate}/s"), 1, run);
+        let row = session.after(&server, before, row).await?;
+        let row = row.against("durable", session.durable_ms).held_to(session.goals(held_to));
+        session.push(row)?;
+        server.close(session.command.keep).await?;
+    }
+    Ok(())
+}
+
+async fn enqueues(session: &mut Session<'_>) -> Result<()> {
+    for &count in &session.command.connections {
+        let mut server = session.server().await?;
+        let queue = server.queue();
+        let before = session.before(&server, Some(count)).await?;
+        let request = enqueue::single(&server.target, &queue, session.command.payload);
+        let run = enqueue::repeat(&server.target, count, &session.gate(), request, 1).await?;
+        let row = Row::rate("enqueue", "enqueue", count, run);
+        let row = session.after(&server, before, row).await?;
+        session.push(row.held_to(session.goals(goals::enqueue(count))))?;
+        server.close(session.command.keep).await?;
+    }
+    Ok(())
+}
+
+async fn enqueue_batches(session: &mut Session<'_>) -> Result<()> {
+    let (batch, few) = (session.command.batch, session.command.batch_connections);
+    let mut server = session.server().await?;
+    let queue = server.queue();
+    let before = session.before(&server, Some(BARE_CONNECTIONS)).await?;
+    let request = enqueue::many(&server.target, &queue, session.command.payload, batch as usize);
+    let run = enqueue::repeat(&server.target, few, &session.gate(), request, u64::from(batch)).await?;
+    let row = Row::rate("enqueue-batch", format!("enqueue, batches of {batch}"), few, run);
+    let row = session.after(&server, before, row).await?;
+    session.push(row.held_to(session.goals(goals::ENQUEUE_BATCH)))?;
+    server.close(session.command.keep).await
+}
+
+async fn cycles(session: &mut Session<'_>) -> Result<()> {
+    let mut rates: Vec<(usize, f64)> = Vec::new();
+    for &count in &session.command.workers {
+        let mut server = session.server().await?;
+        let (queue, _) = session.filled(&mut server, FILL_SINGLE).await?;
+        let before = session.before(&server, Some(count)).await?;
+        let run = cycle::single(&server.target, count, &session.gate(), &queue).await?;
+        let row = Row::rate("cycle", "fetch + ack", count, run);
+        let row = session.after(&server, before, row).await?;
+        rates.push((count, row.figure));
+        session.push(row.held_to(session.goals(goals::cycle(count))))?;
+        server.close(session.command.keep).await?;
+    }
+    // More workers must not make it slower: rates are compared with those of fewer workers in the same run.
+    for pair in rates.windows(2) {
+        let [(few, slow), (many, fast)] = pair else { continue };
+        let row =
+            Row::figure("cycle", format!("fetch + ack, {many} workers"), *fast, report::Unit::JobsPerSecond);
+        let row = row.against(format!("{few} workers"), Some(*slow));
+        session.push(row.held_to(session.goals(goals::MORE_WORKERS)))?;
+    }
+    Ok(())
+}
+
+async fn cycle_batches(session: &mut Session<'_>) -> Result<()> {
+    let (batch, few) = (session.command.batch, session.command.batch_connections);
+    let mut server = session.server().await?;
+    let (queue, _) = session.filled(&mut server, FILL_BATCH).await?;
+    let before = session.before(&server, Some(BARE_CONNECTIONS)).await?;
+    let run = cycle::batches(&server.target, few, &session.gate(), &queue, batch as usize).await?;
+    let row = Row::rate("cycle-batch", format!("fetch + ack, batches of {batch}"), few, run);
+    let row = session.after(&server, before, row).await?;
+    session.push(row.held_to(session.goals(goals::CYCLE_BATCH)))?;
+    server.close(session.command.keep).await
+}
+
+async fn streams(session: &mut Session<'_>) -> Result<()> {
+    let few = session.command.batch_connections;
+    let mut server = session.server().await?;
+    let (queue, filled) = session.filled(&mut server, FILL_BATCH).await?;
+    let before = session.before(&server, Some(BARE_CONNECTIONS)).await?;
+    let run = stream::run(&server.target, few, &session.gate(), &queue, filled).await?;
+    let row = Row::rate("stream", "stream, batched acks", few, run);
+    let row = session.after(&server, before, row).await?;
+    session.push(row.held_to(session.goals(goals::CYCLE_BATCH)))?;
+    server.close(session.command.keep).await
+}
+
+async fn mixed_load(session: &mut Session<'_>, name: &'static str, workers: Workers) -> Result<()> {
+    let payload = session.command.payload;
+    let (work, held_to) = match workers {
+        Workers::Single => (format!("{PRODUCERS} producers, {PRODUCERS} workers, single"), goals::MIXED),
+        Workers::Streams(prefetch) => {
+            (format!("{PRODUCERS} producers, {PRODUCERS} streams, prefetch {prefetch}"), goals::MIXED_STREAM)
         }
-        self.push(Row::new("fdatasync alone", 0, Measured { part, took: Duration::from_micros(total) }, None))
-    }
-
-    fn gate(&self) -> Arc<Gate> {
-        Gate::new(self.command.seconds.duration(), self.command.jobs)
-    }
-
-    fn cpu(&self) -> Option<Duration> {
-        self.pid.and_then(cpu::time_of)
-    }
-
-    fn queue(&mut self) -> String {
-        let queue = queue_name();
-        self.queues.push(queue.clone());
-        queue
-    }
-
-    /// A queue with enough jobs for one row, and how many.
-    async fn filled(&mut self, per_second: u64) -> Result<(String, u64)> {
-        let queue = self.queue();
-        let wanted = (per_second as f64 * self.command.seconds.duration().as_secs_f64()) as u64;
-        let wanted = self.command.jobs.unwrap_or(wanted).clamp(1, FILL_MOST);
-        let size = wanted.min(1_000);
-        let gate = Gate::new(Duration::from_secs(300), Some(wanted));
-        let request = enqueue::many(&self.target, &queue, self.command.payload, usize::try_from(size)?);
-        let run = enqueue::repeat(&self.target, self.command.batch_connections, &gate, request, size).await?;
-        if let Some(error) = run.part.first_error {
-            anyhow::bail!("filling a queue failed: {error}");
-        }
-        Ok((queue, run.part.jobs))
-    }
-
-    /// Adds a row; `against` is the number of connections of the bare server that it is compared with.
-    async fn add(
-        &mut self,
-        name: &str,
-        connections: usize,
-        run: Measured,
-        before: Option<Duration>,
-        against: Option<usize>,
-    ) -> Result<()> {
-        let cpu = self.cpu().zip(before).map(|(after, before)| after.saturating_sub(before));
-        let mut row = Row::new(name, connections, run, cpu);
-        if let Some(against) = against
-            && let Some(rate) = self.bare_rate(against).await?
-        {
-            row.of_bare = Some(row.per_second / rate);
-        }
-        self.push(row)
-    }
-
-    fn push(&mut self, row: Row) -> Result<()> {
-        match self.context.out.is_json() {
-            true => self.context.out.line(serde_json::to_string(&row)?)?,
-            // Something to look at while the rest is measured.
-            false => note(format!(
-                "  {}, {} connections: {:.0} per second",
-                row.scenario, row.connections, row.per_second
-            )),
-        }
-        self.rows.push(row);
-        Ok(())
-    }
-
-    /// Single enqueues per second that the bare server answers on that many connections; measured once.
-    async fn bare_rate(&mut self, connections: usize) -> Result<Option<f64>> {
-        let Some(bare) = &self.bare else { return Ok(None) };
-        if let Some(rate) = self.bare_rates.get(&connections) {
-            return Ok(Some(*rate));
-        }
-        let request = enqueue::single(bare, "bare", self.command.payload);
-        let run = enqueue::repeat(bare, connections, &Gate::new(BARE, None), request, 1).await?;
-        let row = Row::new("bare HTTP", connections, run, None);
-        let rate = row.per_second;
-        self.bare_rates.insert(connections, rate);
-        self.push(row)?;
-        Ok(Some(rate))
-    }
-
-    /// Leaves nothing behind in a server that goes on.
-    async fn clean(&self) {
-        for queue in &self.queues {
-            let call = Call::new("DELETE", format!("/queues/{}?confirm=true", segment(queue)));
-            if let Err(e) = self.target.client().send(&call).await
-                && e.code() != Some("NOT_FOUND")
-            {
-                note(format!("{queue} was not removed: {e}"));
-            }
-        }
-    }
+    };
+    let mut server = session.server().await?;
+    let queue = server.queue();
+    let before = session.before(&server, Some(BARE_CONNECTIONS)).await?;
+    let run = mixed::run(&server.target, PRODUCERS, workers, &session.gate(), &queue, payload).await?;
+    let row = Row::rate(name, work, 2 * PRODUCERS, run);
+    let row = session.after(&server, before, row).await?;
+    session.push(row.held_to(session.goals(held_to)))?;
+    server.close(session.command.keep).await
 }

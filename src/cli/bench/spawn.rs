@@ -13,8 +13,10 @@ use tokio::process::{Child, Command};
 use super::super::group::{Signal, signal};
 use crate::client::{Call, Client, unique_token};
 
-/// A debug build on a slow disk takes a second; more is a failure.
-const START: Duration = Duration::from_secs(30);
+/// A debug build with a long log to apply takes some seconds; more is a failure.
+const START: Duration = Duration::from_secs(60);
+/// Where a server's messages go, in its directory.
+const SERVER_LOG: &str = "server.log";
 /// As long as the server's own grace and some more.
 const STOP: Duration = Duration::from_secs(15);
 
@@ -27,31 +29,39 @@ pub struct Spawned {
 }
 
 impl Spawned {
-    /// Starts a durable server below `dir`.
+    /// Starts a durable server in a directory of its own below `dir`.
     pub async fn server(dir: &Path) -> Result<Self> {
         let dir = dir.join(format!("jobbie-bench-{}", unique_token()));
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        let log = std::fs::File::create(dir.join("server.log"))?;
-        let mut command = Command::new(std::env::current_exe()?);
-        command
-            .args(["server", "--bind", "127.0.0.1:0", "--durability", "fsync", "--data-dir"])
-            .arg(dir.join("data"));
-        command.stdout(Stdio::piped()).stderr(log);
-        let mut spawned = Self::start(command, Some(dir.clone()))?;
-        let heard = tokio::time::timeout(START, spawned.listening()).await;
+        let mut spawned = Self::start(server_command(&dir)?, Some(dir))?;
+        spawned.hear().await?;
+        Ok(spawned)
+    }
+
+    /// Kills the server with SIGKILL and starts it again on the same data.
+    pub async fn kill_and_start_again(&mut self) -> Result<()> {
+        let dir = self.dir.clone().context("only a server with a directory starts again")?;
+        self.child.kill().await?;
+        self.child = spawn(server_command(&dir)?)?;
+        self.hear().await
+    }
+
+    /// Waits until the server says where it listens.
+    async fn hear(&mut self) -> Result<()> {
+        let heard = tokio::time::timeout(START, self.listening()).await;
         let heard =
-            heard.unwrap_or_else(|_| Err(anyhow!("the server did not say where it listens within 30 s")));
+            heard.unwrap_or_else(|_| Err(anyhow!("the server did not say where it listens within 60 s")));
         match heard {
-            Ok(url) => spawned.url = url,
+            Ok(url) => self.url = url,
             Err(e) => {
-                let log = std::fs::read_to_string(dir.join("server.log")).unwrap_or_default();
+                let log = self.dir().map(|dir| std::fs::read_to_string(dir.join(SERVER_LOG)));
+                let log = log.and_then(Result::ok).unwrap_or_default();
                 let last: Vec<&str> = log.lines().rev().take(5).collect();
                 let last = last.into_iter().rev().collect::<Vec<_>>().join("\n  ");
-                spawned.stop(false).await?;
                 return Err(e.context(format!("the server did not start; its last words:\n  {last}")));
             }
         }
-        Ok(spawned)
+        Ok(())
     }
 
     /// Starts the bare HTTP server.
@@ -79,15 +89,8 @@ impl Spawned {
         Ok(spawned)
     }
 
-    fn start(mut command: Command, dir: Option<PathBuf>) -> Result<Self> {
-        // Its own group: Ctrl-C ends the benchmark, and the benchmark ends the server.
-        let child = command
-            .stdin(Stdio::null())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start jobbie")?;
-        Ok(Self { child, dir, url: String::new() })
+    fn start(command: Command, dir: Option<PathBuf>) -> Result<Self> {
+        Ok(Self { child: spawn(command)?, dir, url: String::new() })
     }
 
     async fn listening(&mut self) -> Result<String> {
@@ -127,6 +130,23 @@ impl Spawned {
         }
         Ok(())
     }
+}
+
+/// A server on whatever port is free.
+fn server_command(dir: &Path) -> Result<Command> {
+    let log = std::fs::File::options().create(true).append(true).open(dir.join(SERVER_LOG))?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(["server", "--bind", "127.0.0.1:0", "--durability", "fsync", "--data-dir"])
+        .arg(dir.join("data"));
+    command.stdout(Stdio::piped()).stderr(log);
+    Ok(command)
+}
+
+/// Starts a process in its own group: Ctrl-C ends the benchmark, and the benchmark ends the server.
+fn spawn(mut command: Command) -> Result<Child> {
+    let command = command.stdin(Stdio::null()).process_group(0).kill_on_drop(true);
+    command.spawn().context("cannot start jobbie")
 }
 
 /// A benchmark that is interrupted leaves neither a process nor a directory.

@@ -17,6 +17,9 @@ pub struct Part {
     pub errors: u64,
     /// The first of them, in words.
     pub first_error: Option<String>,
+    /// When the last job went through.
+    pub last: Option<Instant>,
+    answered_at: Option<Instant>,
     samples: Vec<u32>,
 }
 
@@ -30,8 +33,22 @@ impl Part {
 
     /// A request that was answered.
     pub fn answered(&mut self, since: Instant) {
+        let now = Instant::now();
         self.requests += 1;
-        self.sample(since.elapsed());
+        self.sample(now.duration_since(since));
+        self.answered_at = Some(now);
+    }
+
+    /// What was answered last let this many jobs through.
+    pub fn done(&mut self, jobs: u64) {
+        self.jobs += jobs;
+        self.last = self.answered_at;
+    }
+
+    /// Forgets the latencies: of requests that wait on purpose.
+    pub fn without_latencies(mut self) -> Self {
+        self.samples = Vec::new();
+        self
     }
 
     /// Something that went wrong.
@@ -46,6 +63,7 @@ impl Part {
         self.requests += other.requests;
         self.errors += other.errors;
         self.first_error = self.first_error.take().or(other.first_error);
+        self.last = self.last.max(other.last);
         self.samples.extend(other.samples);
     }
 
@@ -105,5 +123,13 @@ mod tests {
         assert_eq!((all.jobs, all.requests, all.errors), (11, 22, 2));
         assert_eq!(all.first_error.as_deref(), Some("x"));
         assert_eq!(all.spread().unwrap().max_us, 5);
+        let mut late = Part::default();
+        late.answered(Instant::now());
+        late.done(3);
+        let last = late.last;
+        late.answered(Instant::now());
+        all.merge(late);
+        assert_eq!((all.jobs, all.last), (14, last));
+        assert_eq!(all.without_latencies().spread(), None);
     }
 }
