@@ -25,6 +25,8 @@ const MAX_PAYLOAD: usize = 256 * 1024;
 const LARGEST_PAYLOAD: usize = 8 * 1024 * 1024;
 /// `docker stop` kills after 10 s; this leaves room for what stops after HTTP.
 const GRACE: Duration = Duration::from_secs(5);
+/// A healthy call takes milliseconds; a second is what its caller notices.
+const SLOW_REQUEST: Duration = Duration::from_secs(1);
 
 /// Flags of `jobbie server`. Each is also an environment variable and a key of the configuration file.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -68,6 +70,9 @@ struct Settings {
     /// text or json [default: text]
     #[arg(long, env = "JOBBIE_LOG_FORMAT", value_name = "text|json")]
     log_format: Option<String>,
+    /// Log a request that takes this long, without what its caller asked to wait; `none` logs none [default: 1s]
+    #[arg(long, env = "JOBBIE_SLOW_REQUEST", value_name = "SPAN")]
+    slow_request: Option<String>,
     /// Listen on an address that others can reach although anybody who reaches it may do anything
     #[arg(long, env = "JOBBIE_INSECURE_NO_AUTH", num_args = 0..=1, default_missing_value = "true")]
     insecure_no_auth: Option<bool>,
@@ -94,6 +99,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Log lines as JSON.
     pub json_logs: bool,
+    /// Requests that take this long are logged; `None` logs none.
+    pub slow_request: Option<Duration>,
     /// Listen where others can reach it although there are no keys.
     pub insecure_no_auth: bool,
     /// Routes for tests of crashes; only by an environment variable, never by file or flag.
@@ -134,6 +141,7 @@ impl Settings {
             http_workers: self.http_workers.or(other.http_workers),
             shutdown_grace: self.shutdown_grace.or(other.shutdown_grace),
             log_format: self.log_format.or(other.log_format),
+            slow_request: self.slow_request.or(other.slow_request),
             insecure_no_auth: self.insecure_no_auth.or(other.insecure_no_auth),
         }
     }
@@ -167,6 +175,11 @@ impl Settings {
                 None | Some("text") => false,
                 Some("json") => true,
                 Some(other) => bail!("log-format is text or json, not {other}"),
+            },
+            slow_request: match self.slow_request.as_deref() {
+                None => Some(SLOW_REQUEST),
+                Some("none") => None,
+                Some(text) => Some(span("slow-request", text)?),
             },
             insecure_no_auth: self.insecure_no_auth.unwrap_or(false),
             debug_routes: false,

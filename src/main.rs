@@ -5,6 +5,7 @@ mod cli;
 mod client;
 mod config;
 mod serve;
+mod telemetry;
 
 use clap::Parser;
 

@@ -2,7 +2,6 @@
 //! The wiring: open the store, start the tree, install the enterprise features, serve HTTP; and stop it all
 //! in reverse.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,12 +13,10 @@ use jobbie_store::{Durability, Options};
 use jobbie_web::{Limits, Seams, WebConfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
+use crate::telemetry;
 
-/// Libraries say when something is wrong, not what they do.
-const FILTER: &str = "info,openraft=error,fjall=warn,lsm_tree=warn,actix_server=warn";
 /// How long applying a log that the state is far behind may take: minutes for the largest one.
 const RECOVERY: Duration = Duration::from_secs(600);
 /// What stops after HTTP (actors, Raft, the log) takes a fraction of this. All of it together gets four times as
@@ -31,7 +28,7 @@ const REST: Duration = Duration::from_secs(1);
 /// # Errors
 /// If it cannot be started.
 pub fn run(config: Config) -> Result<ExitCode> {
-    log_to_stderr(&config);
+    telemetry::log::to_stderr(config.json_logs);
     let mut wiring = Wiring::default();
     jobbie_enterprise::install(&mut wiring);
     let Wiring { extensions, seams } = wiring;
@@ -96,6 +93,7 @@ fn web_config(config: &Config) -> WebConfig {
         base_path: config.base_path.clone(),
         limits: Limits { payload: config.max_payload, ..Limits::default() },
         workers: config.http_workers,
+        slow_request: config.slow_request,
         shutdown_grace: config.shutdown_grace,
         insecure_no_auth: config.insecure_no_auth,
         debug: config.debug_routes,
@@ -136,12 +134,4 @@ fn http(
     .family("http")
     .start_timeout(RECOVERY)
     .stop_timeout(grace + REST)
-}
-
-fn log_to_stderr(config: &Config) {
-    let filter = EnvFilter::try_from_env("JOBBIE_LOG").unwrap_or_else(|_| EnvFilter::new(FILTER));
-    let colours = std::io::stderr().is_terminal();
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
-    if config.json_logs { log.json().init() } else { log.init() }
 }

@@ -5,6 +5,7 @@
 //! moment without losing or doubling a job. Other crates use [`ports`], [`seams`] and the `messages`
 //! modules, nothing else.
 
+mod applied;
 pub mod clock;
 pub mod dispatch;
 pub mod metrics;
@@ -16,6 +17,7 @@ pub mod scheduler;
 pub mod seams;
 pub mod stream;
 pub mod supervise;
+pub mod trace;
 pub mod tree;
 
 pub use clock::Clock;

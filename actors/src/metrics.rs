@@ -1,23 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What Prometheus sees. Names are those of the HTTP contract; label sets are bounded.
 //!
-//! Counts of jobs come from the events, so every node counts what it applies; `jobbie_jobs` is read from
-//! the queue rows when somebody asks. A queue beyond the first [`MAX_QUEUES`] counts as `_other`.
+//! Here is what is counted when it happens; what is read when somebody asks is in [`scrape`]. Counts of jobs
+//! come from the events, so every node counts what it applies. A queue beyond the first [`MAX_QUEUES`] counts as
+//! `_other`.
+
+mod process;
+mod scrape;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jobbie_broker::{Change, Event, Name, StateKind};
-use jobbie_store::Reader;
+use jobbie_store::AppliedGroup;
 use jobbie_store::log::LogObserver;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+pub(crate) use scrape::Sources;
 
 /// Queues that get a label of their own: what a Prometheus server takes from one target without complaint.
 pub const MAX_QUEUES: usize = 1000;
@@ -29,20 +34,15 @@ struct QueueLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct QueueStateLabels {
-    queue: String,
-    state: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
     route: &'static str,
     status: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ActorLabel {
-    actor: String,
+struct OutcomeLabels {
+    signal: &'static str,
+    outcome: &'static str,
 }
 
 type ByQueue<M> = Family<QueueLabel, M, fn() -> M>;
@@ -51,6 +51,12 @@ type ByRoute = Family<RouteLabels, Histogram, fn() -> Histogram>;
 /// From 0.25 ms to 8 s for calls and waits inside the broker.
 fn call_seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.00025, 2.0, 16))
+}
+
+/// From 25 µs to 3.3 s for one visit to the disk: a sync takes about 100 µs on a fast one, and seconds on one
+/// that is about to fail.
+fn disk_seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_025, 2.0, 18))
 }
 
 /// From 5 ms to 45 min for jobs.
@@ -72,8 +78,9 @@ struct QueueMetrics {
 /// All metrics of this process.
 pub struct Metrics {
     registry: Registry,
+    /// When this process began to count.
+    began: SystemTime,
     queues: Mutex<HashMap<Name, Arc<QueueMetrics>>>,
-    jobs: Family<QueueStateLabels, Gauge>,
     enqueued: ByQueue<Counter>,
     completed: ByQueue<Counter>,
     failed: ByQueue<Counter>,
@@ -83,13 +90,11 @@ pub struct Metrics {
     http: ByRoute,
     leader: Gauge,
     term: Gauge,
-    last_applied: Gauge,
+    commit_lag: Gauge,
     batch_size: Histogram,
+    apply: Histogram,
     fsync: Histogram,
-    log_bytes: Gauge,
-    journal_bytes: Gauge,
-    mailbox: Family<ActorLabel, Gauge>,
-    restarts: Family<ActorLabel, Gauge>,
+    exported: Family<OutcomeLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -103,8 +108,8 @@ impl Default for Metrics {
             }};
         }
         Self {
+            began: SystemTime::now(),
             queues: Mutex::default(),
-            jobs: metric!("jobs", "Jobs by queue and state", Family::default()),
             enqueued: metric!(
                 "enqueued",
                 "Jobs accepted",
@@ -133,28 +138,30 @@ impl Default for Metrics {
             ),
             http: metric!(
                 "http_request_duration_seconds",
-                "Time to answer a request; long polls and streams are not counted",
+                "Time to answer a request, without what a long poll was asked to wait",
                 Family::new_with_constructor(call_seconds as _)
             ),
             leader: metric!("raft_leader", "1 if this node leads", Gauge::default()),
             term: metric!("raft_term", "The Raft term", Gauge::default()),
-            last_applied: metric!("raft_last_applied", "The last log index applied", Gauge::default()),
+            commit_lag: metric!(
+                "raft_commit_lag",
+                "Entries that are in the log and not applied yet",
+                Gauge::default()
+            ),
             batch_size: metric!(
                 "raft_batch_size",
                 "Commands in one Raft entry",
                 Histogram::new(exponential_buckets(1.0, 2.0, 12))
             ),
-            fsync: metric!("raft_fsync_seconds", "One write and sync of the log", call_seconds()),
-            log_bytes: metric!("raft_log_bytes", "Bytes of log segments on disk", Gauge::default()),
-            journal_bytes: metric!(
-                "state_journal_bytes",
-                "Bytes of the state's journal on disk",
-                Gauge::default()
+            apply: metric!(
+                "raft_apply_seconds",
+                "Applying and committing the entries that were ready together",
+                disk_seconds()
             ),
-            mailbox: metric!("actor_mailbox_depth", "Messages waiting for an actor", Family::default()),
-            restarts: metric!(
-                "actor_restarts_total",
-                "Restarts of an actor since the process started",
+            fsync: metric!("raft_fsync_seconds", "One sync of the log", disk_seconds()),
+            exported: metric!(
+                "otlp_items",
+                "Spans and metric points that were sent to the collector, or dropped",
                 Family::default()
             ),
             registry,
@@ -222,49 +229,33 @@ impl Metrics {
         self.batch_size.observe(commands as f64);
     }
 
-    /// Notes who leads.
-    pub(crate) fn leadership(&self, leads: bool, term: u64) {
+    /// Notes who leads, and how many entries are in the log but not applied.
+    pub(crate) fn raft(&self, leads: bool, term: u64, commit_lag: u64) {
         self.leader.set(i64::from(leads));
-        self.term.set(i64::try_from(term).unwrap_or(i64::MAX));
+        self.term.set(whole(term));
+        self.commit_lag.set(whole(commit_lag));
     }
 
-    /// Everything as Prometheus text.
-    pub(crate) fn render(&self, reader: &Reader, tree: Option<&crate::supervise::NodeView>) -> String {
-        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        self.last_applied.set(number(reader.applied_index()));
-        let disk = reader.disk();
-        self.log_bytes.set(number(disk.log_bytes));
-        self.journal_bytes.set(number(disk.journal_bytes));
-        self.jobs.clear();
-        for (key, queue) in reader.all_queues() {
-            let metrics = self.queue(&key.queue);
-            for state in StateKind::ALL {
-                let labels = QueueStateLabels { queue: metrics.label.clone(), state: state.name() };
-                self.jobs.get_or_create(&labels).inc_by(number(queue.count(state)));
-            }
-        }
-        self.mailbox.clear();
-        self.restarts.clear();
-        if let Some(tree) = tree {
-            self.actors(tree);
-        }
-        let mut text = String::with_capacity(16 * 1024);
-        encode(&mut text, &self.registry).expect("a String takes every text");
-        text
+    /// Counts a group of entries that were applied together.
+    pub(crate) fn applied(&self, group: &AppliedGroup) {
+        self.apply.observe(group.took.as_secs_f64());
     }
 
-    fn actors(&self, node: &crate::supervise::NodeView) {
-        for child in &node.children {
-            // One child per queue: the queues' names would be unbounded labels.
-            if node.name != crate::tree::QUEUES {
-                let label = ActorLabel { actor: child.name.clone() };
-                let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-                self.mailbox.get_or_create(&label).set(number(child.mailbox_depth.unwrap_or(0) as u64));
-                self.restarts.get_or_create(&label).set(number(child.restarts));
-            }
-            self.actors(child);
-        }
+    /// Counts what became of items of telemetry: `signal` is `spans` or `metrics`, `outcome` `sent` or `dropped`.
+    pub fn exported(&self, signal: &'static str, outcome: &'static str, items: u64) {
+        self.exported.get_or_create(&OutcomeLabels { signal, outcome }).inc_by(items);
     }
+
+    /// When this process began to count.
+    #[must_use]
+    pub const fn began(&self) -> SystemTime {
+        self.began
+    }
+}
+
+/// A number as a gauge holds it.
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 impl LogObserver for Metrics {

@@ -12,6 +12,7 @@ use jobbie_broker::Millis;
 use jobbie_store::{OpenError, Opened, Reader};
 use tokio::sync::watch;
 
+use crate::applied::Hearers;
 use crate::clock::Clock;
 use crate::dispatch::rates::Rates;
 use crate::dispatch::ring::EventRing;
@@ -82,7 +83,8 @@ impl Node {
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
         let ring = Arc::new(EventRing::default());
         let metrics = Arc::new(Metrics::default());
-        let opened = jobbie_store::open(&settings.store, ring.clone(), Some(metrics.clone()))?;
+        let hearers = Hearers { ring: ring.clone(), metrics: metrics.clone() };
+        let opened = jobbie_store::open(&settings.store, Arc::new(hearers), Some(metrics.clone()))?;
         let clock = Clock::system(opened.reader.meta().last_at);
         ring.start_after(opened.report.applied.unwrap_or(0));
         let (reader, log, node_id) = (opened.reader.clone(), opened.log.clone(), opened.node_id);

@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use jobbie_broker::{Command, Name, Queue, QueueKey, Reply, Submission, Timestamp};
 pub use jobbie_store::Durability;
+pub use jobbie_store::blocking::forbid as forbid_blocking;
 pub use jobbie_store::query::{self, Cursor, JobDetail, JobFilter, NamedQueue, Page, Reader};
 use tokio::sync::watch;
 
@@ -21,8 +22,10 @@ pub use crate::dispatch::rates::QueueRates;
 pub use crate::dispatch::ring::{EventId, NumberedEvent};
 pub use crate::dispatch::subscription::{News, Subscription};
 pub use crate::metrics::Metrics;
+use crate::metrics::Sources;
 pub use crate::stream::{JobStream, StreamNews, StreamRequest};
 pub use crate::supervise::NodeView;
+pub use crate::trace;
 pub use error::PortError;
 pub(crate) use fetch::Owner;
 pub(crate) use info::NodeFacts;
@@ -178,8 +181,18 @@ impl Ports {
     /// # Errors
     /// [`PortError::Fault`] if they cannot be read.
     pub async fn metrics_text(&self) -> Result<String, PortError> {
-        let (metrics, tree) = (self.inner.metrics.clone(), self.supervisors());
-        self.read(move |reader| Ok(metrics.render(reader, tree.as_ref()))).await
+        let inner = self.inner.clone();
+        let ask = move |reader: &Reader| {
+            inner.metrics.render(&Sources {
+                reader,
+                tree: inner.tree.get(),
+                waiting: inner.proposer.waiting(),
+                now: inner.clock.now(),
+                node_id: inner.node.node_id,
+                durability: inner.node.durability,
+            })
+        };
+        self.read(ask).await
     }
 
     /// The last log index that is applied here.
@@ -205,6 +218,17 @@ impl Ports {
         self.inner.tree.get().map(Tree::view)
     }
 
+    /// Makes an actor or a task of the tree block its thread, for tests of what notices it.
+    ///
+    /// # Errors
+    /// With a sentence if there is no such child.
+    pub fn hang_child(&self, path: &str, span: std::time::Duration) -> Result<(), String> {
+        match self.inner.tree.get() {
+            Some(tree) => tree.hang(path, span).map_err(|e| e.to_string()),
+            None => Err("the tree is being built".into()),
+        }
+    }
+
     /// Makes a child of the tree crash, for tests of what that loses (nothing).
     ///
     /// # Errors
@@ -223,7 +247,7 @@ pub(crate) async fn read<R: Send + 'static>(
     ask: impl FnOnce(&Reader) -> Result<R, jobbie_store::keyspaces::Fault> + Send + 'static,
 ) -> Result<R, PortError> {
     let reader = reader.clone();
-    match tokio::task::spawn_blocking(move || ask(&reader)).await {
+    match tokio::task::spawn_blocking(trace::carry_into(move || ask(&reader))).await {
         Ok(answer) => answer.map_err(|fault| PortError::Fault(fault.to_string())),
         Err(panicked) => Err(PortError::Fault(panicked.to_string())),
     }

@@ -113,6 +113,7 @@ mod watchdog;
 
 pub use children::{Children, NoSuchChild, StartError};
 pub use epoch::Epoch;
+pub use family::Stalled;
 pub use port::{Port, PortError};
 pub use restart::{Backoff, Budget, Policy, Strategy};
 pub use slot::Slot;

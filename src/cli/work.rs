@@ -55,8 +55,9 @@ const EXAMPLES: &str = r#"Examples:
 
 The command gets the payload on stdin. A command of one word runs through `sh -c`, several words directly.
 Environment: JOBBIE_JOB_ID, JOBBIE_QUEUE, JOBBIE_ATTEMPT, JOBBIE_MAX_RETRIES, JOBBIE_LEASE_TOKEN, JOBBIE_URL,
-and JOBBIE_CHECKPOINT_FILE: holds the job's checkpoint if it has one; JSON that is written there (to a file beside
-it, then renamed) is kept with the job and is there again on the next attempt.
+TRACEPARENT if the job belongs to a trace, and JOBBIE_CHECKPOINT_FILE: holds the job's checkpoint if it has one;
+JSON that is written there (to a file beside it, then renamed) is kept with the job and is there again on the next
+attempt.
 `jobbie heartbeat --progress 3/10` works from inside.
 
 How it ends:

@@ -12,6 +12,7 @@
 //!
 //! Only this crate names fjall. Nothing here decides anything about jobs: `jobbie_broker::apply` does.
 
+pub mod blocking;
 pub mod keyspaces;
 pub mod log;
 pub mod log_storage;
@@ -28,4 +29,4 @@ pub use open::{Durability, OpenError, Opened, Options, Recovery, StateFound, ope
 pub use query::Reader;
 pub use raft::{Applied, Request, TypeConfig};
 pub use snapshot::SnapshotFile;
-pub use state_machine::{AppliedEntry, ApplySink, StateMachine};
+pub use state_machine::{AppliedEntry, AppliedGroup, ApplySink, StateMachine};

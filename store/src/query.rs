@@ -16,6 +16,7 @@ use jobbie_broker::invariant::{self, Violation};
 use jobbie_broker::tables::schema::{DueKey, Lane, MetaRow, Timer};
 use jobbie_broker::{Job, JobNo, Json, LeaseToken, Name, Queue, StateKind, Timestamp};
 
+use crate::blocking::may_block;
 use crate::keyspaces::Fault;
 use crate::snapshot::SnapshotDir;
 use crate::state_machine::{Live, Shared};
@@ -122,6 +123,7 @@ impl Reader {
 
     /// The committed state of this moment.
     fn view(&self) -> (View, Arc<Live>) {
+        may_block("a read of the state");
         let live = self.shared.live();
         (View::new(live.keyspaces.clone()), live)
     }
@@ -166,6 +168,7 @@ impl Reader {
     /// Bytes on disk.
     #[must_use]
     pub fn disk(&self) -> DiskUse {
+        may_block("a look at the data directory");
         let (state_bytes, journal_bytes) = self.shared.live().keyspaces.disk();
         let snapshot_bytes = self.shared.snapshots.newest().ok().flatten().map_or(0, |file| file.len());
         DiskUse {

@@ -19,6 +19,7 @@ mod live;
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fjall::Snapshot as FjallView;
 use futures_util::Stream;
@@ -47,11 +48,29 @@ pub struct AppliedEntry {
     pub events: Vec<Event>,
 }
 
+/// A group of entries that were applied and committed to the state together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppliedGroup {
+    /// The index of its first entry.
+    pub first: u64,
+    /// The index of its last entry.
+    pub last: u64,
+    /// When applying it began.
+    pub began: Instant,
+    /// How long applying and committing it took.
+    pub took: Duration,
+}
+
 /// Who hears of applied entries.
 pub trait ApplySink: Send + Sync + 'static {
     /// Called once per group with the entries that carried commands, after their batch is committed and
     /// before their replies are sent. Must not block: the next group waits for it.
     fn applied(&self, entries: Vec<AppliedEntry>);
+
+    /// Called once per group, before the replies of its entries are sent. Must not block.
+    fn measured(&self, group: &AppliedGroup) {
+        let _ = group;
+    }
 }
 
 /// A snapshot as openraft passes it on.
@@ -86,6 +105,7 @@ impl StateMachine {
         let mut replies: Vec<Pending> = Vec::with_capacity(group.entries.len());
         let mut applied: Vec<AppliedEntry> = Vec::with_capacity(group.entries.len());
         let mut members = None;
+        let (began, mut first) = (Instant::now(), None);
         let mut last = self.mark.applied;
         for (entry, responder) in group.entries {
             let at = Position::from(&entry.log_id);
@@ -96,6 +116,7 @@ impl StateMachine {
                 return Err(Fault::Contradiction(text));
             }
             last = Some(at);
+            first.get_or_insert(at.index);
             let mut answer = Applied::default();
             match &entry.payload {
                 EntryPayload::Blank => {}
@@ -121,6 +142,8 @@ impl StateMachine {
             self.mark.membership = members;
         }
         self.shared.publish(committed, at.index);
+        let first = first.unwrap_or(at.index);
+        self.sink.measured(&AppliedGroup { first, last: at.index, began, took: began.elapsed() });
         // First the news: whoever begins to listen after an answer does not hear of what it answered.
         if !applied.is_empty() {
             self.sink.applied(applied);

@@ -116,46 +116,8 @@ fn the_supervisor_tree_is_live() {
 }
 
 #[test]
-fn metrics_have_their_names() {
-    let (server, queue) = (shared(), name("metrics"));
-    server.enqueue(&json!({"queue": queue}));
-    server.enqueue(&json!({"queue": queue}));
-    server.settle("ack", &server.take(&queue), json!({})).expect(200);
-    server.settle("fail", &server.take(&queue), json!({"error": "x", "retry": false})).expect(200);
-    for path in ["/metrics", "/api/v1/metrics"] {
-        let answer = page(&server, path);
-        assert_eq!(answer.status(), 200);
-        assert!(
-            answer
-                .header("content-type")
-                .is_some_and(|kind| kind.starts_with("application/openmetrics-text"))
-        );
-        let text = answer.text();
-        for metric in [
-            "jobbie_jobs",
-            "jobbie_enqueued_total",
-            "jobbie_completed_total",
-            "jobbie_failed_total",
-            "jobbie_dead_total",
-            "jobbie_queue_latency_seconds",
-            "jobbie_job_duration_seconds",
-            "jobbie_http_request_duration_seconds",
-            "jobbie_actor_mailbox_depth",
-            "jobbie_actor_restarts_total",
-            "jobbie_raft_",
-        ] {
-            assert!(text.contains(metric), "no {metric} in {path}");
-        }
-        assert!(
-            text.contains(&format!("jobbie_enqueued_total{{queue=\"{queue}\"}} 2")),
-            "{path} counts per queue"
-        );
-        let line = text.lines().find(|line| {
-            line.starts_with("jobbie_jobs{") && line.contains(&queue) && line.contains("completed")
-        });
-        assert!(line.is_some_and(|line| line.ends_with(" 1")), "{line:?}");
-    }
-    let rates = server.get("/metrics/throughput").expect(200);
+fn rates_are_told() {
+    let rates = shared().get("/metrics/throughput").expect(200);
     assert!(rates["rates"]["enqueued_per_s"].is_number() && rates["per_minute"].is_array(), "{rates}");
 }
 

@@ -9,6 +9,7 @@
 
 pub mod conn;
 pub mod http;
+pub mod openmetrics;
 pub mod output;
 pub mod random;
 pub mod server;

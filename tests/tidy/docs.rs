@@ -140,50 +140,6 @@ fn every_error_code_has_its_page() {
     nothing(&found);
 }
 
-/// The names that the registries of the code give out, as Prometheus sees them, with their types.
-fn metrics() -> BTreeSet<(String, &'static str)> {
-    let mut metrics = BTreeSet::new();
-    for source in rust().filter(|file| file.path.contains("/src/") && file.path.ends_with("metrics.rs")) {
-        let makes_histogram =
-            |line: &'static str| line.strip_prefix("fn ")?.strip_suffix("() -> Histogram {");
-        let makers: Vec<&str> =
-            source.text.lines().filter_map(makes_histogram).chain(["Histogram::"]).collect();
-        for call in source.text.split("metric!(").skip(1).map(in_brackets) {
-            let name = call.trim_start().strip_prefix('"').and_then(|rest| rest.split_once('"'));
-            let Some((name, rest)) = name else { continue };
-            let (kind, suffix) = match rest {
-                rest if rest.contains("Counter::") => ("counter", "_total"),
-                rest if makers.iter().any(|maker| rest.contains(maker)) => ("histogram", ""),
-                _ => ("gauge", ""),
-            };
-            metrics.insert((format!("jobbie_{name}{suffix}"), kind));
-        }
-    }
-    assert!(metrics.len() > 10, "only {} metrics found", metrics.len());
-    metrics
-}
-
-/// What comes before the bracket that closes one opened before.
-fn in_brackets(text: &str) -> &str {
-    let mut depth = 0;
-    let end = text.find(|c| {
-        depth += match c {
-            '(' => 1,
-            ')' => -1,
-            _ => 0,
-        };
-        depth < 0
-    });
-    &text[..end.unwrap_or(text.len())]
-}
-
-#[test]
-fn the_metrics_are_those_of_the_code() {
-    let stated: BTreeSet<(String, &str)> =
-        table("docs/metrics.md", "name").into_iter().map(|row| (row[0].to_owned(), row[1])).collect();
-    assert_eq!(stated, metrics());
-}
-
 #[test]
 fn the_protocol_lists_the_routes_of_the_table() {
     let rows = file("web/src/routes.rs").text.lines().filter_map(|line| {

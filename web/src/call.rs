@@ -9,6 +9,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse};
 use jobbie_actors::Ports;
+use jobbie_actors::ports::trace::TraceContext;
 use jobbie_actors::ports::{Caller, Decided};
 use jobbie_broker::Reply;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,8 @@ use crate::wire::read;
 
 /// The log index at which a call was decided.
 pub const INDEX_HEADER: HeaderName = HeaderName::from_static("x-jobbie-index");
+/// The caller's place in a trace (W3C Trace Context).
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// JSON.
 pub const JSON: &str = "application/json";
 /// MessagePack.
@@ -144,6 +147,15 @@ impl Call {
     pub fn header(&self, name: &'static str) -> Result<Option<&str>, Problem> {
         let value = self.request.headers().get(name).map(|value| value.to_str());
         value.transpose().map_err(|_| Problem::field(name, "must be plain ASCII"))
+    }
+
+    /// Where the caller is in a trace: the header `traceparent`. One that is not valid, or there twice, is
+    /// ignored, as the standard says.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceContext> {
+        let mut given = self.request.headers().get_all(TRACEPARENT);
+        let text = given.next()?.to_str().ok()?;
+        if given.next().is_some() { None } else { TraceContext::parse(text) }
     }
 
     /// A number that goes up with each call.

@@ -20,6 +20,9 @@ pub struct WebConfig {
     pub workers: usize,
     /// Event and job streams that may be open at once.
     pub max_streams: usize,
+    /// A request that takes this long, without what its caller asked to wait, is worth a line in the log; `None`
+    /// writes none.
+    pub slow_request: Option<Duration>,
     /// How long requests that are being answered may take when the server stops.
     pub shutdown_grace: Duration,
     /// Listen on more than loopback although there are no keys.
@@ -37,6 +40,7 @@ impl Default for WebConfig {
             workers: std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 16)),
             // A stream holds a connection and a few kilobytes; 10,000 of them fit the usual limit of open files.
             max_streams: 10_000,
+            slow_request: Some(Duration::from_secs(1)),
             shutdown_grace: Duration::from_secs(10),
             insecure_no_auth: false,
             debug: false,

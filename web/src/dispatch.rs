@@ -14,15 +14,14 @@ use actix_web::http::header::{ALLOW, HeaderName, HeaderValue, X_CONTENT_TYPE_OPT
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::FutureExt as _;
 use jobbie_actors::ports::Caller;
+use jobbie_actors::ports::trace::{self, Current};
 
 use crate::call::{Answer, BodyType, Call, Format, Web, problem_response, request_id};
 use crate::error::{Code, Detail, Problem};
-use crate::routes::{Answers, Parameters, Row, Takes};
+use crate::routes::{Parameters, Row, Takes};
 use crate::wire::query::Query;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longer than this is worth a line in the log.
-const SLOW: Duration = Duration::from_secs(1);
 /// The label of what is not in the table.
 const UNKNOWN: &str = "unknown";
 
@@ -93,6 +92,19 @@ fn refusal(web: &Arc<Web>, allowed: Option<String>) -> actix_web::Route {
 
 async fn dispatch(web: Arc<Web>, row: Arc<Row>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
     let id = request_id(request.headers());
+    let current = Current::new(id.clone(), None);
+    trace::scope(current.clone(), answer(web, row, request, payload, id, current)).await
+}
+
+/// Answers a request within its own scope, so that every line of the log that is written on the way has its id.
+async fn answer(
+    web: Arc<Web>,
+    row: Arc<Row>,
+    request: HttpRequest,
+    payload: web::Payload,
+    id: Arc<str>,
+    current: Arc<Current>,
+) -> HttpResponse {
     let format = match row.takes {
         Takes::Worker(_) => Format::wanted(request.headers(), BodyType::of(request.headers())),
         _ => Format::Json,
@@ -102,15 +114,10 @@ async fn dispatch(web: Arc<Web>, row: Arc<Row>, request: HttpRequest, payload: w
     let mut response = answer.unwrap_or_else(|problem| {
         match problem.code {
             Code::Internal => {
-                tracing::error!(
-                    request = &*id,
-                    route = row.path,
-                    error = problem.message,
-                    "a request failed"
-                );
+                tracing::error!(route = row.path, error = problem.message, "a request failed");
             }
             Code::OutcomeUnknown => {
-                tracing::warn!(request = &*id, route = row.path, "the outcome of a request is not known");
+                tracing::warn!(route = row.path, "the outcome of a request is not known");
             }
             // Answers to the caller; what other 503 and 507 come from is logged where it happens.
             _ => {}
@@ -118,14 +125,13 @@ async fn dispatch(web: Arc<Web>, row: Arc<Row>, request: HttpRequest, payload: w
         problem_response(&problem, &id, format)
     });
     finish(&web, &mut response, &id);
-    // How long a long poll took says how long there was nothing to do.
-    if row.answers == Answers::Now {
-        let (status, took) = (response.status().as_u16(), since.elapsed());
-        web.ports.metrics().http(row.path, status, took);
-        if took > SLOW {
-            let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-            tracing::warn!(request = &*id, method = %row.method, route = row.path, status, ms, "slow request");
-        }
+    // How long a long poll waited says how long there was nothing to do; of a stream this is the opening.
+    let (status, waited) = (response.status().as_u16(), current.waited());
+    let took = since.elapsed().saturating_sub(waited);
+    web.ports.metrics().http(row.path, status, took);
+    if web.config.slow_request.is_some_and(|slow| took >= slow) {
+        let (ms, waited_ms) = (millis(took), millis(waited));
+        tracing::warn!(method = %row.method, route = row.path, status, ms, waited_ms, "slow request");
     }
     response
 }
@@ -147,6 +153,10 @@ async fn attend<C, A: Future<Output = Answer>>(
     let answer =
         answer.unwrap_or_else(|_| Err(Problem::new(Code::Internal, "the server failed while it answered")));
     (answer, since.get())
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn finish(web: &Web, response: &mut HttpResponse, id: &str) {

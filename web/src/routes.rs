@@ -83,7 +83,7 @@ pub enum Parameters {
 /// How a call answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answers {
-    /// As soon as it can; longer than a second is worth a line in the log.
+    /// As soon as it can.
     Now,
     /// When something happens, or never ends.
     Later,
@@ -216,6 +216,7 @@ pub fn table() -> Vec<Row> {
 pub fn debug_table() -> Vec<Row> {
     table! {
         POST   "/api/v1/debug/crash"                Debug        Json(Fields)    Now   [] debug::crash,
+        POST   "/api/v1/debug/hang"                 Debug        Json(Fields)    Now   [] debug::hang,
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use actix_web::dev::Server;
 use actix_web::{App, HttpServer};
 use jobbie_actors::Ports;
+use jobbie_actors::ports::forbid_blocking;
 use tokio::sync::Semaphore;
 
 use crate::api::stats::Stats;
@@ -85,6 +86,8 @@ fn listen(web: &Arc<Web>, rows: Vec<Row>) -> io::Result<(Server, Vec<SocketAddr>
     let shared = web.clone();
     let app = move || {
         let (web, rows) = (shared.clone(), rows.clone());
+        // Called once on each thread that serves connections.
+        forbid_blocking("http");
         App::new().configure(move |config| dispatch::mount(config, &web, &rows))
     };
     let mut server = HttpServer::new(app)

@@ -16,6 +16,7 @@ use super::{Caller, Decided, PortError, Ports};
 use crate::queue::Waiter;
 use crate::stream::Seat;
 use crate::supervise;
+use crate::trace;
 
 /// How long to wait before parking again at a queue whose actor is restarting; it takes 2–10 ms.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -116,11 +117,14 @@ impl Ports {
                 tokio::time::sleep(AGAIN).await;
                 continue;
             }
-            tokio::select! {
-                wake = waking => woken = wake.ok(),
-                () = tokio::time::sleep_until(deadline) => {}
-                _ = stopping.changed() => {}
-            }
+            let wake = trace::waiting(async {
+                tokio::select! {
+                    wake = waking => wake.ok(),
+                    () = tokio::time::sleep_until(deadline) => None,
+                    _ = stopping.changed() => None,
+                }
+            });
+            woken = wake.await;
         }
     }
 
@@ -154,7 +158,7 @@ impl Ports {
 async fn claim_now(owner: &Owner, fetch: Fetch) -> Result<Decided, PortError> {
     let (answer, answered) = oneshot::channel();
     let owner = owner.clone();
-    tokio::spawn(async move {
+    let claim = async move {
         let decided = owner.ports.propose(&owner.caller, fetch).await;
         let claimed = decided.map(|Decided { index, reply }| match reply {
             Reply::Fetched(jobs) => Decided { index, reply: Ok(Claimed { index, jobs, owner }) },
@@ -162,7 +166,8 @@ async fn claim_now(owner: &Owner, fetch: Fetch) -> Result<Decided, PortError> {
         });
         // Refused or unread, the claim is dropped, which gives the jobs back.
         drop(answer.send(claimed));
-    });
+    };
+    tokio::spawn(trace::carry(claim));
     let Decided { index, reply } = answered.await.unwrap_or(Err(PortError::Unknown))?;
     Ok(match reply {
         Ok(mut claimed) => Decided { index, reply: Reply::Fetched(std::mem::take(&mut claimed.jobs)) },

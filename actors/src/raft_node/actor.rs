@@ -112,7 +112,9 @@ impl StreamHandler<Changed> for RaftNode {
         let leads = metrics.current_leader == Some(metrics.id) && settled;
         let leadership = Leadership { term, leader: metrics.current_leader, leads };
         self.leadership.send_if_modified(|old| std::mem::replace(old, leadership) != leadership);
-        self.metrics.leadership(leads, term);
+        let applied = metrics.last_applied.as_ref().map_or(0, |applied| applied.index);
+        let lag = metrics.last_log_index.unwrap_or(0).saturating_sub(applied);
+        self.metrics.raft(leads, term, lag);
         if let Some(snapshot) = metrics.snapshot {
             self.purge_behind(snapshot.index);
         }

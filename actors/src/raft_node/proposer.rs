@@ -66,6 +66,12 @@ impl Proposer {
         (Self { waiting: sender, bytes }, ProposerLoop { waiting: receiver })
     }
 
+    /// Commands that wait for a place in the log.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.max_capacity() - self.waiting.capacity()
+    }
+
     /// Puts a command into the log and waits until it is applied.
     ///
     /// # Errors

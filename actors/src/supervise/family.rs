@@ -5,6 +5,9 @@
 //! arbiter is *condemned*: the family gets a fresh one, everyone on the old one is restarted there, and the old
 //! thread ends by itself if the blocking call ever returns.
 //!
+//! A thread of a family must not block: it is marked as such when it starts, and turns that take long all the same
+//! are counted, see [`Load`].
+//!
 //! - `F1` [`Pulse::running`] names the child whose code runs on the thread right now, if any. That is how the
 //!   culprit is told from its victims.
 
@@ -14,11 +17,14 @@ use std::{
     io,
     rc::Rc,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        Arc, Mutex, PoisonError,
+        atomic::{
+            AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix_rt::{Arbiter, ArbiterHandle};
@@ -28,6 +34,55 @@ use tokio::sync::oneshot;
 /// only the drop of an empty runtime; a thread that takes longer is left behind.
 const JOIN_LIMIT: Duration = Duration::from_secs(1);
 
+/// A turn of an actor takes microseconds. One that takes this long is felt by all who share its thread.
+const STALL: Duration = Duration::from_millis(100);
+
+/// How often turns of a family took too long; survives the replacement of its thread.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    stalls: AtomicU64,
+    nanos: AtomicU64,
+}
+
+/// Turns that kept the thread of a family busy for 100 ms or longer, since the tree was started. A turn counts
+/// when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stalled {
+    /// How many.
+    pub turns: u64,
+    /// How long they took together.
+    pub time: Duration,
+}
+
+impl Load {
+    fn took(&self, time: Duration) {
+        if time >= STALL {
+            self.stalls.fetch_add(1, Relaxed);
+            self.nanos.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        }
+    }
+}
+
+/// The loads of all families that ever had a thread.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Loads(Arc<Mutex<BTreeMap<&'static str, Arc<Load>>>>);
+
+impl Loads {
+    fn of(&self, family: &'static str) -> Arc<Load> {
+        let mut loads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(loads.entry(family).or_default())
+    }
+
+    pub(super) fn stalls(&self) -> Vec<(&'static str, Stalled)> {
+        let loads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let stalled = |load: &Load| Stalled {
+            turns: load.stalls.load(Relaxed),
+            time: Duration::from_nanos(load.nanos.load(Relaxed)),
+        };
+        loads.iter().map(|(family, load)| (*family, stalled(load))).collect()
+    }
+}
+
 /// What runs on an arbiter thread right now.
 ///
 /// `turn` is odd during a turn and even between two, so that a reader who catches the thread in between sees
@@ -36,6 +91,7 @@ const JOIN_LIMIT: Duration = Duration::from_secs(1);
 pub(super) struct Pulse {
     running: AtomicU64,
     turn: AtomicU64,
+    load: Arc<Load>,
 }
 
 impl Pulse {
@@ -43,7 +99,9 @@ impl Pulse {
     pub(super) fn during<T>(&self, id: u64, turn: impl FnOnce() -> T) -> T {
         self.running.store(id, SeqCst);
         self.turn.fetch_add(1, SeqCst);
+        let began = Instant::now();
         let result = turn();
+        self.load.took(began.elapsed());
         self.turn.fetch_add(1, SeqCst);
         result
     }
@@ -69,6 +127,13 @@ pub(super) struct Seat {
 }
 
 impl Seat {
+    /// Keeps the thread in a turn of the child `id` for a while, as a handler that blocks would.
+    pub(super) fn block(&self, id: u64, span: Duration) {
+        let pulse = Arc::clone(&self.pulse);
+        // Fails only if the thread has ended, and then nobody is on it.
+        self.handle.spawn_fn(move || pulse.during(id, || thread::sleep(span)));
+    }
+
     pub(super) fn same_thread(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.pulse, &other.pulse)
     }
@@ -76,32 +141,41 @@ impl Seat {
 
 /// All arbiters of a tree. Lives on the supervision thread.
 #[derive(Clone, Default)]
-pub(super) struct Families(Rc<RefCell<BTreeMap<&'static str, (Arbiter, Seat)>>>);
+pub(super) struct Families {
+    arbiters: Rc<RefCell<BTreeMap<&'static str, (Arbiter, Seat)>>>,
+    loads: Loads,
+}
 
 impl Families {
+    pub(super) fn new(loads: Loads) -> Self {
+        Self { arbiters: Rc::default(), loads }
+    }
+
     /// The seat of a family; its thread is started at the first use.
     ///
     /// # Errors
     /// The operating system refuses a thread.
     pub(super) fn seat(&self, family: &'static str) -> io::Result<Seat> {
-        if let Some((_, seat)) = self.0.borrow().get(family) {
+        if let Some((_, seat)) = self.arbiters.borrow().get(family) {
             return Ok(seat.clone());
         }
         let arbiter = Arbiter::try_new()?;
-        let seat = Seat { handle: arbiter.handle(), pulse: Arc::default() };
-        self.0.borrow_mut().insert(family, (arbiter, seat.clone()));
+        arbiter.handle().spawn_fn(move || jobbie_store::blocking::forbid(family));
+        let pulse = Pulse { load: self.loads.of(family), ..Pulse::default() };
+        let seat = Seat { handle: arbiter.handle(), pulse: Arc::new(pulse) };
+        self.arbiters.borrow_mut().insert(family, (arbiter, seat.clone()));
         Ok(seat)
     }
 
     /// Takes a blocked thread out of use. It stops when, and if, the call that blocks it returns.
     pub(super) fn condemn(&self, seat: &Seat) {
         seat.handle.stop();
-        self.0.borrow_mut().retain(|_, (_, other)| !other.same_thread(seat));
+        self.arbiters.borrow_mut().retain(|_, (_, other)| !other.same_thread(seat));
     }
 
     /// Ends all threads that are in use and waits for them.
     pub(super) async fn stop(&self) {
-        let arbiters = std::mem::take(&mut *self.0.borrow_mut());
+        let arbiters = std::mem::take(&mut *self.arbiters.borrow_mut());
         for (family, (arbiter, _)) in arbiters {
             arbiter.stop();
             let (joined, wait) = oneshot::channel();

@@ -92,6 +92,8 @@ impl Supervisor {
                 let kill = Arc::new(KillSwitch::default());
                 let killer = Arc::clone(&kill);
                 node.killable(move || killer.pull("killed on request"));
+                let blocked = seat.clone();
+                node.hangable(move |span| blocked.block(id, span));
                 self.shared.watchdog.watch(
                     id,
                     Watched::new(

@@ -5,8 +5,11 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime},
 };
 
 use tokio::sync::watch;
@@ -24,6 +27,8 @@ pub(super) struct Node {
     strategy: Option<String>,
     status: Mutex<Status>,
     children: Mutex<Kin>,
+    /// Restarts of children that are gone, so that the sum over all that ever were never shrinks.
+    gone_restarts: AtomicU64,
     changes: watch::Sender<()>,
 }
 
@@ -54,7 +59,11 @@ struct Status {
     since: u64,
     epoch: Option<Epoch>,
     kill: Option<Arc<dyn Fn() + Send + Sync>>,
+    hang: Option<Arc<Hang>>,
 }
+
+/// Blocks the thread of a child for a while.
+type Hang = dyn Fn(Duration) + Send + Sync;
 
 impl Node {
     /// A node for a spec and all that is below it, as it is before the start.
@@ -84,8 +93,10 @@ impl Node {
                 since: now(),
                 epoch: None,
                 kill: None,
+                hang: None,
             }),
             children: Mutex::new(children),
+            gone_restarts: AtomicU64::new(0),
             changes: changes.clone(),
         })
     }
@@ -103,8 +114,10 @@ impl Node {
 
     pub(super) fn forget(&self, name: &str) {
         let mut children = self.children();
-        if let Some(born) = children.names.remove(name) {
-            children.ordered.remove(&born);
+        if let Some(born) = children.names.remove(name)
+            && let Some(gone) = children.ordered.remove(&born)
+        {
+            self.gone_restarts.fetch_add(gone.status().lives.saturating_sub(1), Relaxed);
         }
         drop(children);
         self.changed();
@@ -125,11 +138,16 @@ impl Node {
         self.status().kill = Some(Arc::new(kill));
     }
 
+    pub(super) fn hangable(&self, hang: impl Fn(Duration) + Send + Sync + 'static) {
+        self.status().hang = Some(Arc::new(hang));
+    }
+
     /// The current life is over.
     pub(super) fn ended(&self, error: Option<&str>) {
         let mut status = self.status();
         status.epoch = None;
         status.kill = None;
+        status.hang = None;
         if let Some(error) = error {
             status.last_error = Some(error.to_owned());
         }
@@ -154,12 +172,27 @@ impl Node {
 
     /// Ends the current life as a crash would; false if there is none.
     pub(super) fn kill(&self, path: &str) -> bool {
+        self.at(path, &|node| {
+            let kill = node.status().kill.clone();
+            kill.map(|kill| kill()).is_some()
+        })
+    }
+
+    /// Blocks the thread of the current life; false if there is none, or no thread.
+    pub(super) fn hang(&self, path: &str, span: Duration) -> bool {
+        self.at(path, &|node| {
+            let hang = node.status().hang.clone();
+            hang.map(|hang| hang(span)).is_some()
+        })
+    }
+
+    /// Does something to the node at a path below this one; false if there is none or it could not be done.
+    fn at(&self, path: &str, act: &dyn Fn(&Self) -> bool) -> bool {
         if path.is_empty() {
-            let kill = self.status().kill.clone();
-            return kill.map(|kill| kill()).is_some();
+            return act(self);
         }
         let children = self.snapshot();
-        children.iter().any(|child| below(path, &child.name).is_some_and(|rest| child.kill(rest)))
+        children.iter().any(|child| below(path, &child.name).is_some_and(|rest| child.at(rest, act)))
     }
 
     pub(super) fn view(&self) -> NodeView {
@@ -175,6 +208,7 @@ impl Node {
                 .then(|| status.epoch.as_ref().map_or(0, Epoch::waiting)),
             since: status.since,
             strategy: self.strategy.clone(),
+            children_restarts: (self.kind == NodeKind::Dynamic).then(|| self.gone_restarts.load(Relaxed)),
             children: children.iter().map(|child| child.view()).collect(),
         }
     }

@@ -13,7 +13,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{family::Families, watchdog::Watchdog};
+use super::{
+    family::{Families, Loads},
+    watchdog::Watchdog,
+};
 
 /// Counters that are read from other threads.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +25,8 @@ pub(super) struct Counters {
     pub(super) alive: Arc<AtomicUsize>,
     /// Lives that crashed.
     pub(super) crashes: Arc<AtomicU64>,
+    /// How busy the threads are.
+    pub(super) loads: Loads,
 }
 
 #[derive(Clone)]
@@ -35,7 +40,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(counters: Counters) -> Self {
-        let families = Families::default();
+        let families = Families::new(counters.loads.clone());
         let watchdog = Watchdog::new(families.clone());
         Self { families, watchdog, counters, started: Instant::now(), ids: Rc::default() }
     }

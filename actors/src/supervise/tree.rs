@@ -10,7 +10,7 @@
 //!   └── view ◄── nodes ◄─────┘
 //! ```
 
-use std::{io, sync::Arc, thread};
+use std::{io, sync::Arc, thread, time::Duration};
 
 use tokio::sync::{mpsc, watch};
 
@@ -18,6 +18,7 @@ use super::{
     child::Ending,
     children::NoSuchChild,
     event::Event,
+    family::Stalled,
     node::Node,
     shared::{Counters, Shared},
     spec::{ChildSpec, Kind, SupervisorSpec},
@@ -47,7 +48,6 @@ struct Handle {
     commands: mpsc::UnboundedSender<Command>,
     ready: watch::Receiver<bool>,
     exit: watch::Receiver<Option<Exit>>,
-    #[cfg(test)]
     counters: Counters,
 }
 
@@ -76,14 +76,7 @@ impl Tree {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (set_ready, ready) = watch::channel(false);
         let (set_exit, exit) = watch::channel(None);
-        let handle = Handle {
-            root: Arc::clone(&root),
-            commands,
-            ready,
-            exit,
-            #[cfg(test)]
-            counters: counters.clone(),
-        };
+        let handle = Handle { root: Arc::clone(&root), commands, ready, exit, counters: counters.clone() };
         thread::Builder::new().name("supervise".to_owned()).spawn(move || {
             actix_rt::System::new().block_on(async move {
                 let exit = supervise(&spec, root, counters, inbox, set_ready, watchful).await;
@@ -140,6 +133,20 @@ impl Tree {
                 return;
             }
         }
+    }
+
+    /// How often turns took too long, by family of children.
+    pub fn stalls(&self) -> Vec<(&'static str, Stalled)> {
+        self.0.counters.loads.stalls()
+    }
+
+    /// Makes an actor or a task block its thread for a while, as a handler with an endless loop would. For tests
+    /// of the watchdog.
+    ///
+    /// # Errors
+    /// No such child, or it does not live at the moment.
+    pub fn hang(&self, path: &str, span: Duration) -> Result<(), NoSuchChild> {
+        if self.0.root.hang(path, span) { Ok(()) } else { Err(NoSuchChild) }
     }
 
     /// Makes a child end as by a crash: `jobs/dispatch`, or an empty path for the root. For tests of recovery.

@@ -52,6 +52,9 @@ pub struct NodeView {
     pub since: u64,
     /// Strategy and budget of a supervisor, for people: `rest_for_one, 5 in 30 s`.
     pub strategy: Option<String>,
+    /// Restarts of children that are gone; dynamic supervisors only. For counting, not for people.
+    #[serde(skip)]
+    pub children_restarts: Option<u64>,
     /// In start order.
     pub children: Vec<NodeView>,
 }

@@ -90,6 +90,9 @@ impl Program {
     fn spawn(&self, run: &Run<'_>) -> io::Result<Child> {
         Command::new(&self.words[0])
             .args(&self.words[1..])
+            // The worker's own trace is not that of the job.
+            .env_remove("TRACEPARENT")
+            .env_remove("TRACESTATE")
             .envs(self.env.iter().map(|(k, v)| (k, v)))
             .envs(run.env.iter().map(|(k, v)| (k, v)))
             .env("JOBBIE_CHECKPOINT_FILE", run.checkpoint_file)

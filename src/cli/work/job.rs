@@ -34,6 +34,8 @@ pub struct Leased {
     pub lease_token: String,
     checkpoint: Option<Box<RawValue>>,
     timeout_ms: Option<u64>,
+    /// W3C `traceparent` of the enqueue.
+    trace: Option<String>,
 }
 
 fn first() -> u64 {
@@ -66,15 +68,17 @@ pub async fn run(worker: &Worker, job: Leased, ours_until: Instant) -> Result<Ra
     }
     let started = Instant::now();
     let limit = job.timeout_ms.filter(|ms| *ms > 0).map(Duration::from_millis);
+    let mut env = vec![
+        ("JOBBIE_JOB_ID", job.job_id.clone()),
+        ("JOBBIE_QUEUE", job.queue.clone()),
+        ("JOBBIE_ATTEMPT", job.attempt.to_string()),
+        ("JOBBIE_MAX_RETRIES", job.max_retries.unwrap_or(0).to_string()),
+        ("JOBBIE_LEASE_TOKEN", job.lease_token.clone()),
+    ];
+    env.extend(job.trace.clone().map(|trace| ("TRACEPARENT", trace)));
     let run = Run {
         payload: job.payload.as_ref().map_or("null", |p| p.get()),
-        env: vec![
-            ("JOBBIE_JOB_ID", job.job_id.clone()),
-            ("JOBBIE_QUEUE", job.queue.clone()),
-            ("JOBBIE_ATTEMPT", job.attempt.to_string()),
-            ("JOBBIE_MAX_RETRIES", job.max_retries.unwrap_or(0).to_string()),
-            ("JOBBIE_LEASE_TOKEN", job.lease_token.clone()),
-        ],
+        env,
         checkpoint_file: &file,
         limit,
         kill_after: worker.kill_after,

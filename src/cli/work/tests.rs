@@ -79,6 +79,17 @@ async fn the_command_gets_its_job_and_its_output_is_the_result() {
 }
 
 #[tokio::test]
+async fn the_command_goes_on_with_the_trace_of_its_job() {
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let jobs = vec![job("with", json!({ "trace": trace })), job("without", json!({}))];
+    let fake = broker(jobs, |_| None).await;
+    let script = r#"printf '"%s"' "${TRACEPARENT-none}""#;
+    assert_eq!(drain(&fake, &["--", script]).await.unwrap(), Exit::Done);
+    assert_eq!(fake.bodies("/ack/with")[0]["result"], trace);
+    assert_eq!(fake.bodies("/ack/without")[0]["result"], "none");
+}
+
+#[tokio::test]
 async fn failures_carry_the_end_of_stderr() {
     let fake = broker(vec![job("a", json!({})), job("b", json!({})), job("c", json!({}))], |_| None).await;
     let script =

@@ -10,6 +10,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::blocking::may_block;
+
 /// Directories and names.
 pub trait Disk: Send + Sync + 'static {
     /// Makes the directory and those above it, durably.
@@ -120,6 +122,7 @@ impl Disk for StdDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        may_block("a sync of a directory");
         File::open(dir)?.sync_all()
     }
 }
@@ -130,14 +133,17 @@ impl SegmentFile for File {
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        may_block("a read of the log");
         FileExt::read_exact_at(self, buffer, offset)
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        may_block("a write to the log");
         FileExt::write_all_at(self, bytes, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        may_block("a sync of the log");
         File::sync_data(self)
     }
 }

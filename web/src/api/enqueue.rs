@@ -5,7 +5,7 @@ use actix_web::http::StatusCode;
 use jobbie_broker::command::Enqueue;
 use jobbie_broker::reply::Enqueued;
 use jobbie_broker::request::{RequestKey, Route};
-use jobbie_broker::{JobRef, Json, Reply, StateKind};
+use jobbie_broker::{JobRef, Json, Name, Reply, StateKind};
 
 use super::{BodyFailures, Refused};
 use crate::call::{Answer, AtIndex, Call, accepted, unexpected};
@@ -23,10 +23,22 @@ fn request_key(call: &Call, route: Route) -> Result<Option<RequestKey>, Problem>
     Ok(Some(RequestKey { route, key }))
 }
 
+/// Gives jobs that say nothing of a trace that of the call.
+fn trace(call: &Call, command: &mut Enqueue) {
+    let Some(context) = call.trace() else { return };
+    let context = Name::from(context.to_string());
+    for job in command.jobs.iter_mut().filter(|job| job.options.trace.is_none()) {
+        job.options.trace = Some(context.clone());
+    }
+}
+
 /// Enqueues a job.
 #[utoipa::path(
     post, path = "/api/v1/enqueue", operation_id = "enqueue", tag = "producers",
-    params(("Idempotency-Key" = Option<String>, Header, description = "makes the call repeatable for 24 hours", min_length = 1, max_length = 256)),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "makes the call repeatable for 24 hours", min_length = 1, max_length = 256),
+        ("traceparent" = Option<String>, Header, description = "W3C Trace Context: kept on jobs that have no `trace` of their own; ignored if it is not valid"),
+    ),
     request_body(content = JobBody, description = "The job. Also as `application/msgpack`.", example = json!({"queue": "emails", "payload": {"to": "a@example.com"}})),
     responses(
         (status = 201, description = "Enqueued", body = EnqueueReply),
@@ -38,7 +50,9 @@ pub async fn one(call: Call) -> Answer {
     let body: JobBody<'_> = read::object(call.text()?)?;
     let job = body.check(&Place::ROOT, &call.web.config.limits)?;
     let request = request_key(&call, Route::Enqueue)?;
-    let decided = call.ports().propose(&call.caller, Enqueue { jobs: vec![job], request }).await?;
+    let mut command = Enqueue { jobs: vec![job], request };
+    trace(&call, &mut command);
+    let decided = call.ports().propose(&call.caller, command).await?;
     match accepted(decided)? {
         (index, Reply::Enqueued(jobs)) if !jobs.is_empty() => {
             let enqueued = &jobs[0];
@@ -64,7 +78,10 @@ async fn cached(call: &Call, enqueued: &Enqueued) -> Result<Option<Json>, Proble
 /// Enqueues jobs, all or nothing: up to 10,000 in 16 MiB.
 #[utoipa::path(
     post, path = "/api/v1/enqueue/batch", operation_id = "enqueueBatch", tag = "producers",
-    params(("Idempotency-Key" = Option<String>, Header, description = "makes the call repeatable for 24 hours", min_length = 1, max_length = 256)),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "makes the call repeatable for 24 hours", min_length = 1, max_length = 256),
+        ("traceparent" = Option<String>, Header, description = "W3C Trace Context: kept on jobs that have no `trace` of their own; ignored if it is not valid"),
+    ),
     request_body(content = BatchBody, description = "The jobs. Also as `application/msgpack`.", example = json!({"jobs": [{"queue": "emails", "payload": 1}, {"queue": "emails", "payload": 2}]})),
     responses(
         (status = 201, description = "Enqueued", body = BatchReply),
@@ -73,7 +90,8 @@ async fn cached(call: &Call, enqueued: &Enqueued) -> Result<Option<Json>, Proble
 )]
 pub async fn batch(call: Call) -> Answer {
     let body: BatchBody<'_> = read::object(call.text()?)?;
-    let command = body.check(request_key(&call, Route::EnqueueBatch)?, &call.web.config.limits)?;
+    let mut command = body.check(request_key(&call, Route::EnqueueBatch)?, &call.web.config.limits)?;
+    trace(&call, &mut command);
     let decided = call.ports().propose(&call.caller, command).await?;
     match accepted(decided)? {
         (index, Reply::Enqueued(jobs)) => {

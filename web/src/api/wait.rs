@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use jobbie_actors::ports::{JobDetail, News, Subscription, Topic};
+use jobbie_actors::ports::{JobDetail, News, Subscription, Topic, trace};
 use jobbie_broker::{Change, Event, JobRef, Millis};
 use tokio::time::Instant;
 
@@ -54,11 +54,14 @@ async fn finished(call: &Call, job: JobRef, deadline: Instant) -> Result<JobDeta
         if now.job.state.kind().is_terminal() || Instant::now() >= deadline || *stopping.borrow_and_update() {
             return Ok(now);
         }
-        tokio::select! {
-            () = end(&mut subscription) => {}
-            () = tokio::time::sleep_until(deadline) => {}
-            _ = stopping.changed() => {}
-        }
+        let wait = async {
+            tokio::select! {
+                () = end(&mut subscription) => {}
+                () = tokio::time::sleep_until(deadline) => {}
+                _ = stopping.changed() => {}
+            }
+        };
+        trace::waiting(wait).await;
     }
 }
 

@@ -2,6 +2,7 @@
 //! Names: of queues, jobs, workers, keys and labels. No name has a control character in it, so none can
 //! break a key on disk (`\0` is a separator there), a header or a log line.
 
+use jobbie_actors::ports::trace::TraceContext;
 use jobbie_broker::{JobRef, LeaseToken, Name};
 
 use super::limits::MAX_NAME;
@@ -114,21 +115,18 @@ pub fn token(place: &Place<'_>, text: &str) -> Result<LeaseToken, Problem> {
     Ok(LeaseToken::parse(text).unwrap_or(LeaseToken { delivery: 0, salt: 0 }))
 }
 
-/// A W3C `traceparent`: version, trace id, parent id, flags.
+/// A W3C `traceparent`, as far as its version is known here.
 ///
 /// # Errors
 /// `VALIDATION` naming the place and the form.
 pub fn trace(place: &Place<'_>, text: &str) -> Result<Name, Problem> {
-    let hex = |part: &str, len| {
-        part.len() == len && part.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'))
-    };
-    let mut parts = text.split('-');
-    let lengths = [2, 32, 16, 2];
-    let fits = lengths.into_iter().all(|len| parts.next().is_some_and(|part| hex(part, len)));
-    if fits && parts.next().is_none() {
-        return Ok(text.into());
+    match TraceContext::parse(text) {
+        Some(context) => Ok(context.to_string().into()),
+        None => Err(Problem::field(
+            place,
+            "must be a W3C traceparent such as \"00-<32 hex>-<16 hex>-01\": lower case, neither id all zeros",
+        )),
     }
-    Err(Problem::field(place, "must be a W3C traceparent such as \"00-<32 hex>-<16 hex>-01\""))
 }
 
 #[cfg(test)]
