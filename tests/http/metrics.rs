@@ -74,11 +74,11 @@ fn counts_are_those_of_what_happened() {
     assert_eq!(of_queue("jobbie_enqueued_total"), 3.0);
     assert_eq!(of_queue("jobbie_completed_total"), 1.0);
     assert_eq!(of_queue("jobbie_failed_total"), 2.0);
-    assert_eq!(of_queue("jobbie_dead_total"), 0.0);
+    assert_eq!(of_queue("jobbie_dead_total"), 1.0);
     assert_eq!(of_queue("jobbie_queue_latency_seconds_count"), 3.0);
     assert_eq!(of_queue("jobbie_job_duration_seconds_count"), 3.0);
     let jobs = |state| value(&metrics, "jobbie_jobs", &[("queue", &queue), ("state", state)]);
-    assert_eq!((jobs("pending"), jobs("completed"), jobs("active")), (2.0, 1.0, 0.0));
+    assert_eq!((jobs("pending"), jobs("completed"), jobs("dead"), jobs("active")), (1.0, 1.0, 1.0, 0.0));
     assert!(value(&metrics, "jobbie_raft_apply_seconds_count", &[]) > 0.0);
     assert!(value(&metrics, "jobbie_raft_fsync_seconds_count", &[]) > 0.0);
     assert_eq!(value(&metrics, "jobbie_raft_leader", &[]), 1.0);
