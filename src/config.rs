@@ -14,6 +14,7 @@ use jobbie_store::Durability;
 use serde::Deserialize;
 
 use crate::cli::when::Span;
+use crate::client::Base;
 
 /// Port of the API.
 const PORT: u16 = 8080;
@@ -73,13 +74,20 @@ struct Settings {
     /// Log a request that takes this long, without what its caller asked to wait; `none` logs none [default: 1s]
     #[arg(long, env = "JOBBIE_SLOW_REQUEST", value_name = "SPAN")]
     slow_request: Option<String>,
+    /// Send spans and metrics to the OpenTelemetry collector at this address, as OTLP over HTTP [default: none]
+    #[arg(long, env = "JOBBIE_OTLP_ENDPOINT", value_name = "URL")]
+    otlp_endpoint: Option<String>,
+    /// Share of the traces that begin here to be recorded, 0 to 1; a caller's trace is, if the caller records it
+    /// [default: 1]
+    #[arg(long, env = "JOBBIE_TRACE_SHARE", value_name = "SHARE")]
+    trace_share: Option<f64>,
     /// Listen on an address that others can reach although anybody who reaches it may do anything
     #[arg(long, env = "JOBBIE_INSECURE_NO_AUTH", num_args = 0..=1, default_missing_value = "true")]
     insecure_no_auth: Option<bool>,
 }
 
 /// A checked configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Address to listen on; port 0 takes a free one.
     pub bind: SocketAddr,
@@ -101,6 +109,10 @@ pub struct Config {
     pub json_logs: bool,
     /// Requests that take this long are logged; `None` logs none.
     pub slow_request: Option<Duration>,
+    /// The collector that spans and metrics are sent to.
+    pub otlp_endpoint: Option<Base>,
+    /// Share of the traces that begin here to be recorded.
+    pub trace_share: f64,
     /// Listen where others can reach it although there are no keys.
     pub insecure_no_auth: bool,
     /// Routes for tests of crashes; only by an environment variable, never by file or flag.
@@ -142,6 +154,8 @@ impl Settings {
             shutdown_grace: self.shutdown_grace.or(other.shutdown_grace),
             log_format: self.log_format.or(other.log_format),
             slow_request: self.slow_request.or(other.slow_request),
+            otlp_endpoint: self.otlp_endpoint.or(other.otlp_endpoint),
+            trace_share: self.trace_share.or(other.trace_share),
             insecure_no_auth: self.insecure_no_auth.or(other.insecure_no_auth),
         }
     }
@@ -181,6 +195,11 @@ impl Settings {
                 Some("none") => None,
                 Some(text) => Some(span("slow-request", text)?),
             },
+            otlp_endpoint: self.otlp_endpoint.as_deref().map(collector).transpose()?,
+            trace_share: match self.trace_share.unwrap_or(1.0) {
+                share if (0.0..=1.0).contains(&share) => share,
+                share => bail!("trace-share is from 0 to 1, not {share}"),
+            },
             insecure_no_auth: self.insecure_no_auth.unwrap_or(false),
             debug_routes: false,
         })
@@ -197,6 +216,17 @@ fn address(text: &str) -> Result<SocketAddr> {
             Ok((IpAddr::from(Ipv4Addr::LOCALHOST), port(p).unwrap_or(PORT)).into())
         }
         _ => bail!("bind is an address and a port, as in 127.0.0.1:8080 or [::1]:8080, not {text}"),
+    }
+}
+
+fn collector(url: &str) -> Result<Base> {
+    let expected = "otlp-endpoint is like http://127.0.0.1:4318";
+    match url.split_once("://") {
+        Some(("http", _)) => Base::parse(url).map_err(|_| anyhow::anyhow!("{expected}, not {url}")),
+        Some(("https", _)) => {
+            bail!("{expected}: no TLS is spoken to it; let a collector beside the server forward to {url}")
+        }
+        _ => bail!("{expected}, not {url}"),
     }
 }
 
@@ -236,6 +266,9 @@ mod tests {
         assert_eq!(config.durability, Durability::Fsync);
         assert_eq!(config.retention, Some(RETENTION));
         assert_eq!((config.max_payload, config.base_path.as_str()), (262_144, "/"));
+        assert_eq!((config.otlp_endpoint, config.trace_share), (None, 1.0));
+        assert_eq!(config.slow_request, Some(Duration::from_secs(1)));
+        assert_eq!(settings("slow-request = 'none'").unwrap().slow_request, None);
     }
 
     #[test]
@@ -256,6 +289,11 @@ mod tests {
             ("max-payload = '1GiB'", "1KiB to 8MiB"),
             ("http-workers = 0", "1 to 256"),
             ("log-format = 'xml'", "text or json"),
+            ("slow-request = 'x'", "slow-request"),
+            ("otlp-endpoint = 'localhost:4318'", "http://127.0.0.1:4318"),
+            ("otlp-endpoint = 'http://user@host'", "http://127.0.0.1:4318"),
+            ("otlp-endpoint = 'https://collector'", "no TLS"),
+            ("trace-share = 1.5", "from 0 to 1"),
             ("durabilty = 'fsync'", "unknown field `durabilty`"),
         ] {
             let error = format!("{:#}", settings(toml).unwrap_err());

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jobbie_actors::supervise::{ChildSpec, task};
+use jobbie_actors::trace::Tracer;
 use jobbie_actors::{Node, Ports, Settings};
 use jobbie_enterprise::Wiring;
 use jobbie_store::{Durability, Options};
@@ -15,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::telemetry;
+use crate::telemetry::{self, otlp::Prepared};
 
 /// How long applying a log that the state is far behind may take: minutes for the largest one.
 const RECOVERY: Duration = Duration::from_secs(600);
@@ -35,7 +36,9 @@ pub fn run(config: Config) -> Result<ExitCode> {
     let web = web_config(&config);
     jobbie_web::check(&web, &seams)?;
     let store = Options { durability: config.durability, ..Options::new(&config.data_dir) };
-    let node = Node::open(&Settings { retention: config.retention, ..Settings::new(store) })
+    let telemetry = config.otlp_endpoint.clone().map(Prepared::new);
+    let tracer = telemetry.as_ref().map_or_else(Tracer::default, |otlp| otlp.tracer(config.trace_share));
+    let node = Node::open(&Settings { retention: config.retention, tracer, ..Settings::new(store) })
         .with_context(|| format!("the data directory {} cannot be opened", config.data_dir.display()))?;
     if config.durability == Durability::Relaxed {
         tracing::warn!(
@@ -43,6 +46,7 @@ pub fn run(config: Config) -> Result<ExitCode> {
         );
     }
     let ports = node.ports().clone();
+    let telemetry = telemetry.map(|otlp| otlp.start(ports.clone())).transpose()?;
     let (listening, bound) = watch::channel(None);
     let http = http(web, ports.clone(), seams, listening);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -79,6 +83,9 @@ pub fn run(config: Config) -> Result<ExitCode> {
                 }
             }
         };
+        if let Some(telemetry) = telemetry {
+            telemetry.stop().await;
+        }
         if exit.code != 0 {
             tracing::error!(reason = %exit.reason, "the server cannot go on; what was acknowledged is safe");
         }

@@ -27,6 +27,7 @@ use crate::scheduler::{Alarm, Scheduler, SchedulerParts};
 use crate::seams::Extension;
 use crate::stream::Streams;
 use crate::supervise::{ChildSpec, Children, Slot, Tree, actor, task};
+use crate::trace::Tracer;
 use crate::tree::tree;
 
 /// Messages that may wait for the scheduler, and subscriptions that may wait for dispatch.
@@ -43,13 +44,15 @@ pub struct Settings {
     pub retention: Option<Millis>,
     /// Bytes of log after which a snapshot is taken and the log behind it is removed.
     pub snapshot_after: u64,
+    /// Where spans go; off unless somebody wants them.
+    pub tracer: Tracer,
 }
 
 impl Settings {
     /// The defaults for a store: finished jobs stay, and snapshots are taken as rarely as disk space allows.
     #[must_use]
     pub fn new(store: jobbie_store::Options) -> Self {
-        Self { store, retention: None, snapshot_after: SNAPSHOT_AFTER }
+        Self { store, retention: None, snapshot_after: SNAPSHOT_AFTER, tracer: Tracer::default() }
     }
 }
 
@@ -83,7 +86,8 @@ impl Node {
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
         let ring = Arc::new(EventRing::default());
         let metrics = Arc::new(Metrics::default());
-        let hearers = Hearers { ring: ring.clone(), metrics: metrics.clone() };
+        let tracer = settings.tracer.clone();
+        let hearers = Hearers { ring: ring.clone(), metrics: metrics.clone(), tracer: tracer.clone() };
         let opened = jobbie_store::open(&settings.store, Arc::new(hearers), Some(metrics.clone()))?;
         let clock = Clock::system(opened.reader.meta().last_at);
         ring.start_after(opened.report.applied.unwrap_or(0));
@@ -103,6 +107,7 @@ impl Node {
             ring: ring.clone(),
             rates: rates.clone(),
             metrics: metrics.clone(),
+            tracer: tracer.clone(),
             leadership: leadership.subscribe(),
             stopping: watch::Sender::new(false),
             tree: OnceLock::new(),
@@ -115,6 +120,7 @@ impl Node {
             alarm: alarm.clone(),
             rates: rates.clone(),
             metrics: metrics.clone(),
+            tracer,
             clock: clock.clone(),
         };
         let scheduler_parts = SchedulerParts {
@@ -219,9 +225,9 @@ impl Parts {
         let (raft, reader) = (self.raft.clone(), self.reader.clone());
         let (leadership, metrics) = (self.leadership.clone(), self.metrics.clone());
         let snapshot_after = self.snapshot_after;
-        actor("raft-node", &self.watcher, move |_| {
+        actor("raft-node", &self.watcher, move |epoch| {
             let raft = raft.get().expect("raft-runtime is ready before raft-node starts").clone();
-            RaftNode::new(raft, reader.clone(), leadership.clone(), metrics.clone(), snapshot_after)
+            RaftNode::new(epoch, raft, reader.clone(), leadership.clone(), metrics.clone(), snapshot_after)
         })
         .family("raft-node")
     }
@@ -230,7 +236,7 @@ impl Parts {
     pub(crate) fn dispatch(&self) -> ChildSpec {
         let (slot, parts) = &self.dispatch;
         let parts = parts.clone();
-        actor("dispatch", slot, move |_| Dispatch::new(parts.clone())).family("jobs")
+        actor("dispatch", slot, move |epoch| Dispatch::new(epoch, parts.clone())).family("jobs")
     }
 
     /// The handle of the queue actors' supervisor.
@@ -242,6 +248,6 @@ impl Parts {
     pub(crate) fn scheduler(&self) -> ChildSpec {
         let (slot, parts) = &self.scheduler;
         let parts = parts.clone();
-        actor("scheduler", slot, move |_| Scheduler::new(parts.clone())).family("scheduler")
+        actor("scheduler", slot, move |epoch| Scheduler::new(epoch, parts.clone())).family("scheduler")
     }
 }

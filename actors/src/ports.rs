@@ -41,6 +41,7 @@ use crate::raft_node::proposer::Proposer;
 use crate::scheduler::messages::Beat;
 use crate::stream::Streams;
 use crate::supervise::{Port, Tree};
+use crate::trace::Tracer;
 
 /// Who calls, and in which namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +86,7 @@ pub(crate) struct Inner {
     pub ring: Arc<EventRing>,
     pub rates: Arc<Rates>,
     pub metrics: Arc<Metrics>,
+    pub tracer: Tracer,
     pub leadership: watch::Receiver<Leadership>,
     pub stopping: watch::Sender<bool>,
     pub tree: OnceLock<Tree>,
@@ -112,7 +114,14 @@ impl Ports {
             namespace: caller.namespace.clone(),
             command: command.into(),
         };
-        self.inner.proposer.propose(submission).await
+        let span = self.inner.tracer.child("propose");
+        let name = submission.command.name();
+        let decided = self.inner.proposer.propose(submission).await;
+        if let Some(mut span) = span {
+            span.set("jobbie.command", name);
+            self.inner.tracer.proposed(span, &decided);
+        }
+        decided
     }
 
     /// Asks the applied state something, on a thread that may block.
@@ -174,6 +183,12 @@ impl Ports {
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.inner.metrics
+    }
+
+    /// Where spans go, if they are wanted.
+    #[must_use]
+    pub fn tracer(&self) -> &Tracer {
+        &self.inner.tracer
     }
 
     /// All metrics as Prometheus text.

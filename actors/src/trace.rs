@@ -7,7 +7,11 @@
 
 mod context;
 mod current;
+mod span;
+mod tracer;
 
 pub use context::TraceContext;
 pub(crate) use current::carry_into;
 pub use current::{Current, carry, current, request_id, scope, waiting};
+pub use span::{OpenSpan, Span, SpanKind, SpanSink, SpanValue};
+pub use tracer::Tracer;

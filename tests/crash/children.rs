@@ -11,12 +11,12 @@ use crate::support::{Launch, Response, SOON, Server};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn crash(server: &Server, child: &str) -> Response {
+pub fn crash(server: &Server, child: &str) -> Response {
     server.post("/debug/crash", &json!({"child": child}))
 }
 
 /// The node at a path of names; names may have slashes in them.
-fn node<'t>(tree: &'t Value, path: &str) -> Option<&'t Value> {
+pub fn node<'t>(tree: &'t Value, path: &str) -> Option<&'t Value> {
     if path.is_empty() {
         return Some(tree);
     }
@@ -26,17 +26,17 @@ fn node<'t>(tree: &'t Value, path: &str) -> Option<&'t Value> {
     })
 }
 
-fn tree(server: &Server) -> Value {
+pub fn tree(server: &Server) -> Value {
     server.get("/supervisors").expect(200)
 }
 
-fn restarts(tree: &Value, path: &str) -> u64 {
+pub fn restarts(tree: &Value, path: &str) -> u64 {
     node(tree, path).and_then(|node| node["restarts"].as_u64()).unwrap_or(0)
 }
 
 /// Waits until the child runs again with more restarts than before.
 #[track_caller]
-fn restarted(server: &Server, path: &str, before: u64) {
+pub fn restarted(server: &Server, path: &str, before: u64) {
     let deadline = Instant::now() + SOON;
     loop {
         let tree = tree(server);

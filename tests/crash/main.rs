@@ -23,5 +23,6 @@ mod order;
 mod planted;
 mod producer;
 mod run;
+mod supervision;
 mod terminate;
 mod worker;

@@ -29,5 +29,7 @@ mod queues;
 mod retries;
 mod settle;
 mod stopping;
+mod telemetry;
+mod threads;
 mod stream;
 mod unique;

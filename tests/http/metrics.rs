@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use crate::fixture::{Api, name, shared, text};
+use crate::support::collector::Collector;
 use crate::support::openmetrics::{Family, parse};
 use crate::support::{Launch, Request, Server};
 
 /// What the server exposes now; valid, or the test ends here.
 #[track_caller]
-fn scrape(server: &Server) -> Vec<Family> {
+pub fn scrape(server: &Server) -> Vec<Family> {
     let answer = server.send(&Request::new("GET", "/metrics"));
     assert_eq!(answer.status(), 200, "{}", answer.text());
     let kind = answer.header("content-type").unwrap_or_default();
@@ -20,7 +21,7 @@ fn scrape(server: &Server) -> Vec<Family> {
 }
 
 /// The value of a sample with these labels; 0 if there is none.
-fn value(families: &[Family], sample: &str, labels: &[(&str, &str)]) -> f64 {
+pub fn value(families: &[Family], sample: &str, labels: &[(&str, &str)]) -> f64 {
     let samples = families.iter().flat_map(|family| &family.samples).filter(|found| found.name == sample);
     let fits = |have: &BTreeMap<String, String>| {
         labels.iter().all(|(name, value)| have.get(*name).is_some_and(|have| have == value))
@@ -54,8 +55,10 @@ fn drive(server: &Server, queue: &str) {
 
 #[test]
 fn the_page_documents_exactly_what_is_exposed() {
-    let server = Launch::new().start();
+    let collector = Collector::start();
+    let server = Launch::new().arg("--otlp-endpoint").arg(collector.url()).start();
     drive(&server, "q");
+    collector.wait("/v1/metrics");
     let families = scrape(&server);
     let exposed = families.iter().map(|family| {
         let labels = family.labels().into_iter().map(ToOwned::to_owned).collect();

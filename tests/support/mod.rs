@@ -7,6 +7,7 @@
 // Two test binaries share these files and each uses its own part.
 #![allow(dead_code, unused_imports)]
 
+pub mod collector;
 pub mod conn;
 pub mod http;
 pub mod openmetrics;

@@ -9,7 +9,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse};
 use jobbie_actors::Ports;
-use jobbie_actors::ports::trace::TraceContext;
+use jobbie_actors::ports::trace::{self, TraceContext};
 use jobbie_actors::ports::{Caller, Decided};
 use jobbie_broker::Reply;
 use serde::{Deserialize, Serialize};
@@ -149,13 +149,11 @@ impl Call {
         value.transpose().map_err(|_| Problem::field(name, "must be plain ASCII"))
     }
 
-    /// Where the caller is in a trace: the header `traceparent`. One that is not valid, or there twice, is
-    /// ignored, as the standard says.
+    /// Where in a trace what this call brings about belongs: where its caller is; without that, if it is recorded,
+    /// the call itself.
     #[must_use]
     pub fn trace(&self) -> Option<TraceContext> {
-        let mut given = self.request.headers().get_all(TRACEPARENT);
-        let text = given.next()?.to_str().ok()?;
-        if given.next().is_some() { None } else { TraceContext::parse(text) }
+        trace_of(self.request.headers()).or_else(|| trace::current()?.span())
     }
 
     /// A number that goes up with each call.
@@ -324,6 +322,14 @@ impl Format {
             _ => Self::Json,
         }
     }
+}
+
+/// Where a caller is in a trace. A header that is not valid, or there twice, is ignored, as the standard says.
+#[must_use]
+pub fn trace_of(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut given = headers.get_all(TRACEPARENT);
+    let text = given.next()?.to_str().ok()?;
+    if given.next().is_some() { None } else { TraceContext::parse(text) }
 }
 
 /// The id of a request: the caller's if it is short and plain, else a new one.

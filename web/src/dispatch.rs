@@ -14,9 +14,9 @@ use actix_web::http::header::{ALLOW, HeaderName, HeaderValue, X_CONTENT_TYPE_OPT
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::FutureExt as _;
 use jobbie_actors::ports::Caller;
-use jobbie_actors::ports::trace::{self, Current};
+use jobbie_actors::ports::trace::{self, Current, OpenSpan};
 
-use crate::call::{Answer, BodyType, Call, Format, Web, problem_response, request_id};
+use crate::call::{Answer, BodyType, Call, Format, Web, problem_response, request_id, trace_of};
 use crate::error::{Code, Detail, Problem};
 use crate::routes::{Parameters, Row, Takes};
 use crate::wire::query::Query;
@@ -92,8 +92,31 @@ fn refusal(web: &Arc<Web>, allowed: Option<String>) -> actix_web::Route {
 
 async fn dispatch(web: Arc<Web>, row: Arc<Row>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
     let id = request_id(request.headers());
-    let current = Current::new(id.clone(), None);
-    trace::scope(current.clone(), answer(web, row, request, payload, id, current)).await
+    let tracer = web.ports.tracer();
+    let span = if tracer.is_on() {
+        tracer.request(format!("{} {}", row.method, row.path), trace_of(request.headers()))
+    } else {
+        None
+    };
+    let current = Current::new(id.clone(), span.as_ref().and_then(OpenSpan::context));
+    let answering = answer(web, row.clone(), request, payload, id.clone(), current.clone());
+    let response = trace::scope(current, answering).await;
+    if let Some(span) = span {
+        ended(span, &row, &id, response.status().as_u16());
+    }
+    response
+}
+
+/// Ends the span of a request, with the attributes that OpenTelemetry has names for.
+fn ended(mut span: OpenSpan, row: &Row, id: &str, status: u16) {
+    span.set("http.request.method", row.method.as_str());
+    span.set("http.route", row.path);
+    span.set("http.response.status_code", u64::from(status));
+    span.set("jobbie.request_id", id);
+    if status >= 500 {
+        span.fail(format!("status {status}"));
+    }
+    span.end();
 }
 
 /// Answers a request within its own scope, so that every line of the log that is written on the way has its id.

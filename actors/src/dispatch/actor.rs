@@ -20,6 +20,8 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::queue::Queues;
 use crate::scheduler::Alarm;
+use crate::supervise::Epoch;
+use crate::trace::Tracer;
 
 /// Events a subscriber may be behind before it is sent back to the ring.
 const BEHIND: usize = 1024;
@@ -39,12 +41,15 @@ pub struct DispatchParts {
     pub rates: Arc<Rates>,
     /// Counts for Prometheus.
     pub metrics: Arc<Metrics>,
+    /// Told of the ends of attempts.
+    pub tracer: Tracer,
     /// The time now.
     pub clock: Clock,
 }
 
 /// The dispatch actor.
 pub struct Dispatch {
+    epoch: Epoch,
     parts: DispatchParts,
     cursor: EventId,
     subscribers: HashMap<u64, Subscriber>,
@@ -64,9 +69,9 @@ struct Undispatched;
 impl Dispatch {
     /// A dispatcher that goes on where the last one was.
     #[must_use]
-    pub fn new(parts: DispatchParts) -> Self {
+    pub fn new(epoch: Epoch, parts: DispatchParts) -> Self {
         let cursor = parts.ring.dispatched();
-        Self { parts, cursor, subscribers: HashMap::new(), by_topic: HashMap::new(), next_subscriber: 0 }
+        Self { epoch, parts, cursor, subscribers: HashMap::new(), by_topic: HashMap::new(), next_subscriber: 0 }
     }
 
     fn turn(&mut self) {
@@ -82,6 +87,10 @@ impl Dispatch {
         let mut stirred = BTreeSet::new();
         let mut any = false;
         for event in slice.events {
+            // After a hang another dispatcher has gone on from the last turn that ended: it counts these.
+            if !self.epoch.is_current() {
+                return;
+            }
             self.cursor = event.id;
             any |= took_the_way_out(&event.event);
             self.route(&event, &mut stirred);
@@ -99,6 +108,7 @@ impl Dispatch {
 
     fn route(&mut self, event: &Arc<NumberedEvent>, stirred: &mut BTreeSet<QueueKey>) {
         self.parts.metrics.count(&event.event);
+        self.parts.tracer.heed(&event.event);
         self.parts.rates.record(&event.event);
         self.parts.alarm.heed(&event.event, self.parts.clock.now());
         if may_open_a_queue(&event.event) {

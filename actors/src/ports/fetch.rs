@@ -103,8 +103,14 @@ impl Ports {
         loop {
             if claim || keys.iter().any(|key| self.may_hand_out(key)) {
                 let decided = claim_now(owner, fetch.clone()).await?;
-                if !matches!(&decided.reply, Reply::Fetched(jobs) if jobs.is_empty()) {
-                    return Ok(decided);
+                match &decided.reply {
+                    Reply::Fetched(jobs) if jobs.is_empty() => {}
+                    reply => {
+                        if let Reply::Fetched(jobs) = reply {
+                            self.tracer().delivered(decided.index, jobs, self.now());
+                        }
+                        return Ok(decided);
+                    }
                 }
             }
             claim = false;

@@ -19,7 +19,7 @@ use super::directory::Retire;
 use super::messages::{Park, Stir};
 use super::waiter::{Ticket, Waking};
 use crate::clock::Clock;
-use crate::supervise::Port;
+use crate::supervise::{Epoch, Port};
 
 /// How often those who have gone away are cleared out, and how long an actor idles before it is retired.
 const TIDY: Duration = Duration::from_secs(10);
@@ -29,6 +29,7 @@ const TIDY_FROM: usize = 64;
 
 /// The actor of one queue.
 pub struct QueueActor {
+    epoch: Epoch,
     key: QueueKey,
     reader: Reader,
     clock: Clock,
@@ -47,8 +48,16 @@ pub struct QueueActor {
 impl QueueActor {
     /// The actor of a queue where nobody waits yet.
     #[must_use]
-    pub fn new(key: QueueKey, reader: Reader, clock: Clock, retire: Retire, stir: Port<Stir>) -> Self {
+    pub fn new(
+        epoch: Epoch,
+        key: QueueKey,
+        reader: Reader,
+        clock: Clock,
+        retire: Retire,
+        stir: Port<Stir>,
+    ) -> Self {
         Self {
+            epoch,
             key,
             reader,
             clock,
@@ -79,7 +88,8 @@ impl QueueActor {
         if let (true, Some(at)) = (starts < pending, opens) {
             self.wake_at(at, now, ctx);
         }
-        while jobs > 0 {
+        // After a hang those who waited here wait at another actor, which wakes as many.
+        while jobs > 0 && self.epoch.is_current() {
             let Some(ticket) = self.waiting.pop_front() else { return };
             if ticket.is_gone() {
                 continue;
@@ -117,7 +127,7 @@ impl QueueActor {
         self.clear_gone();
         if !self.waiting.is_empty() || self.taken.load(Ordering::Acquire) > 0 {
             self.idle = false;
-        } else if self.idle {
+        } else if self.idle && self.epoch.is_current() {
             let (retire, key) = (self.retire.clone(), self.key.clone());
             actix::spawn(async move { retire.retire(&key).await });
         } else {

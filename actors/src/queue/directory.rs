@@ -106,8 +106,9 @@ impl Queues {
         // Weak, because the supervisor keeps the factory and the directory keeps the supervisor's handle.
         let (queues, own, stir) = (Arc::downgrade(&self.inner), key.clone(), door.stir.clone());
         let (reader, clock) = (self.inner.reader.clone(), self.inner.clock.clone());
-        let child = actor(name(key), &slot, move |_| {
-            QueueActor::new(own.clone(), reader.clone(), clock.clone(), Retire(queues.clone()), stir.clone())
+        let child = actor(name(key), &slot, move |epoch| {
+            let (key, retire) = (own.clone(), Retire(queues.clone()));
+            QueueActor::new(epoch, key, reader.clone(), clock.clone(), retire, stir.clone())
         })
         .family("queues");
         let mut started = self.inner.children.start(child.clone()).await;

@@ -20,6 +20,7 @@ use super::Leadership;
 use super::runtime::Raft;
 use crate::metrics::Metrics;
 use crate::ports::read;
+use crate::supervise::Epoch;
 
 /// A snapshot is taken when the log has grown by this much, or by the size of the last snapshot if that is
 /// more: the disk then holds at most about twice the state, and writing it is at most half of all writes.
@@ -31,6 +32,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// The watcher.
 pub struct RaftNode {
+    epoch: Epoch,
     raft: Raft,
     reader: Reader,
     leadership: Arc<watch::Sender<Leadership>>,
@@ -48,13 +50,14 @@ impl RaftNode {
     /// A watcher of `raft` that publishes who leads.
     #[must_use]
     pub fn new(
+        epoch: Epoch,
         raft: Raft,
         reader: Reader,
         leadership: Arc<watch::Sender<Leadership>>,
         metrics: Arc<Metrics>,
         snapshot_after: u64,
     ) -> Self {
-        Self { raft, reader, leadership, metrics, snapshot_after, purged: 0 }
+        Self { epoch, raft, reader, leadership, metrics, snapshot_after, purged: 0 }
     }
 
     fn snapshot_if_large(&self) {
@@ -105,6 +108,10 @@ impl StreamHandler<Changed> for RaftNode {
     fn handle(&mut self, Changed(metrics): Changed, _: &mut Self::Context) {
         if let Err(fatal) = &metrics.running_state {
             panic!("raft has stopped: {fatal}");
+        }
+        // After a hang the process is about to end: nobody may hear of a leadership that is over.
+        if !self.epoch.is_current() {
+            return;
         }
         let term = metrics.current_term;
         // Applied in this term, so everything of earlier terms is applied too.

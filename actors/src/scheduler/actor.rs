@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::dispatch::rates::Rates;
 use crate::raft_node::Leadership;
 use crate::raft_node::proposer::Proposer;
+use crate::supervise::Epoch;
 
 /// What the scheduler works with.
 #[derive(Clone)]
@@ -45,6 +46,7 @@ pub struct SchedulerParts {
 
 /// The scheduler actor.
 pub struct Scheduler {
+    epoch: Epoch,
     parts: SchedulerParts,
     beats: Beats,
 }
@@ -52,8 +54,8 @@ pub struct Scheduler {
 impl Scheduler {
     /// A scheduler that has heard nothing yet.
     #[must_use]
-    pub fn new(parts: SchedulerParts) -> Self {
-        Self { parts, beats: Beats::default() }
+    pub fn new(epoch: Epoch, parts: SchedulerParts) -> Self {
+        Self { epoch, parts, beats: Beats::default() }
     }
 }
 
@@ -62,7 +64,7 @@ impl Actor for Scheduler {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.parts.alarm.now();
-        ctx.spawn(wrap_future(round::rounds(self.parts.clone(), self.beats.clone())));
+        ctx.spawn(wrap_future(round::rounds(self.epoch.clone(), self.parts.clone(), self.beats.clone())));
     }
 }
 

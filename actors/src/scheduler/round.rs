@@ -14,6 +14,7 @@ use jobbie_store::query::DueLease;
 use super::actor::{Beats, SchedulerParts};
 use crate::ports::{Caller, PortError, read};
 use crate::raft_node::Leadership;
+use crate::supervise::Epoch;
 
 /// Jobs that one command of upkeep deals with: a few milliseconds of applying, so that it delays nobody.
 const LIMIT: u32 = 500;
@@ -27,9 +28,9 @@ const AGAIN: Duration = Duration::from_millis(200);
 const STEPS: usize = 8;
 
 /// Runs rounds for ever, while this node leads.
-pub(super) async fn rounds(parts: SchedulerParts, beats: Beats) {
+pub(super) async fn rounds(epoch: Epoch, parts: SchedulerParts, beats: Beats) {
     let mut leading = parts.leadership.clone();
-    let mut watch = Watch { parts, beats, expire_at: Timestamp(0), leases_at: Timestamp(0) };
+    let mut watch = Watch { epoch, parts, beats, expire_at: Timestamp(0), leases_at: Timestamp(0) };
     loop {
         let Ok(leadership) = leading.wait_for(|leadership| leadership.leads).await.map(|l| *l) else {
             return;
@@ -56,6 +57,7 @@ pub(super) async fn rounds(parts: SchedulerParts, beats: Beats) {
 
 /// One scheduler's watch.
 struct Watch {
+    epoch: Epoch,
     parts: SchedulerParts,
     beats: Beats,
     /// When to look for jobs past their retention.
@@ -68,7 +70,7 @@ impl Watch {
     /// No lease may end before its full length under this watch: signs of life that the last scheduler had
     /// only in memory are given back. From then on signs of life are answered.
     async fn begin(&mut self, leadership: Leadership) -> Result<Timestamp, PortError> {
-        upkeep(&self.parts, None, TermStarted {}.into()).await?;
+        self.upkeep(None, TermStarted {}.into()).await?;
         self.beats.watch(leadership);
         Ok(self.now())
     }
@@ -111,7 +113,7 @@ impl Watch {
             if first.is_none_or(|at| at > self.now()) {
                 return Ok(false);
             }
-            upkeep(&self.parts, None, Promote { limit: LIMIT }.into()).await?;
+            self.upkeep(None, Promote { limit: LIMIT }.into()).await?;
         }
         Ok(true)
     }
@@ -132,13 +134,13 @@ impl Watch {
                 page.iter().filter(over).map(|lease| (lease.job, lease.token)).collect();
             let ending = self.beats.close(&due, now);
             if !ending.is_empty() {
-                let reclaimed = upkeep(&self.parts, None, Reclaim { leases: ending.clone() }.into()).await;
+                let reclaimed = self.upkeep(None, Reclaim { leases: ending.clone() }.into()).await;
                 self.beats.closed(&ending, self.now());
                 reclaimed?;
             }
             let renewals = self.beats.unsaved(&due, now, LIMIT as usize);
             if !renewals.is_empty() {
-                upkeep(&self.parts, None, Renew { items: renewals.clone() }.into()).await?;
+                self.upkeep(None, Renew { items: renewals.clone() }.into()).await?;
                 self.beats.saved(&renewals);
             }
             // A lease that goes on by `TermStarted` stays due by its row: it is looked at again after a second,
@@ -167,7 +169,7 @@ impl Watch {
         let mut left = false;
         for key in due {
             let purge = Purge { queue: key.queue.clone(), finished_before, limit: LIMIT };
-            left |= upkeep(&self.parts, Some(&key), purge.into()).await?.more;
+            left |= self.upkeep(Some(&key), purge.into()).await?.more;
         }
         Ok(left)
     }
@@ -178,7 +180,21 @@ impl Watch {
         if !read(&self.parts.reader, move |reader| reader.forget_due(now)).await? {
             return Ok(false);
         }
-        Ok(upkeep(&self.parts, None, ForgetRequests { limit: LIMIT }.into()).await?.more)
+        Ok(self.upkeep(None, ForgetRequests { limit: LIMIT }.into()).await?.more)
+    }
+
+    /// Proposes a command of upkeep.
+    async fn upkeep(&self, queue: Option<&QueueKey>, command: Command) -> Result<Swept, PortError> {
+        // After a hang another scheduler is at work; the rules would sort it out, at the price of its entries.
+        if !self.epoch.is_current() {
+            return Err(PortError::unavailable("the scheduler"));
+        }
+        let Caller { by, namespace } = Caller::broker();
+        let namespace = queue.map_or(namespace, |key| key.namespace.clone());
+        match self.parts.proposer.propose(Submission { by, namespace, command }).await?.reply {
+            Reply::Swept(swept) => Ok(swept),
+            other => Err(PortError::Fault(format!("upkeep was answered with {other:?}"))),
+        }
     }
 }
 
@@ -199,18 +215,4 @@ async fn expired(
         Ok(found)
     })
     .await
-}
-
-/// Proposes a command of upkeep.
-async fn upkeep(
-    parts: &SchedulerParts,
-    queue: Option<&QueueKey>,
-    command: Command,
-) -> Result<Swept, PortError> {
-    let Caller { by, namespace } = Caller::broker();
-    let namespace = queue.map_or(namespace, |key| key.namespace.clone());
-    match parts.proposer.propose(Submission { by, namespace, command }).await?.reply {
-        Reply::Swept(swept) => Ok(swept),
-        other => Err(PortError::Fault(format!("upkeep was answered with {other:?}"))),
-    }
 }

@@ -131,7 +131,12 @@ impl Seat {
     pub(super) fn block(&self, id: u64, span: Duration) {
         let pulse = Arc::clone(&self.pulse);
         // Fails only if the thread has ended, and then nobody is on it.
-        self.handle.spawn_fn(move || pulse.during(id, || thread::sleep(span)));
+        self.handle.spawn_fn(move || {
+            pulse.during(id, || {
+                jobbie_store::blocking::may_block("a hang that was asked for");
+                thread::sleep(span);
+            });
+        });
     }
 
     pub(super) fn same_thread(&self, other: &Self) -> bool {

@@ -189,4 +189,6 @@ fn delay(backoff: Backoff, streak: u32, seed: u64) -> Duration {
 }
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;

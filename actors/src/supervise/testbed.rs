@@ -26,10 +26,20 @@ impl TestBed {
         bed
     }
 
+    /// As [`start`](Self::start), with a watchdog that looks by its own clock.
+    pub(crate) async fn start_watched(root: SupervisorSpec) -> Self {
+        let bed = Self::of(Tree::start(root));
+        within(bed.tree.ready()).await.expect("the tree starts");
+        bed
+    }
+
     /// Starts a tree without waiting.
     pub(crate) fn launch(root: SupervisorSpec) -> Self {
-        let tree = Tree::start_with(root, false).expect("a thread is to be had");
-        Self { tree, clock: Instant::now() }
+        Self::of(Tree::start_with(root, false))
+    }
+
+    fn of(tree: std::io::Result<Tree>) -> Self {
+        Self { tree: tree.expect("a thread is to be had"), clock: Instant::now() }
     }
 
     pub(crate) fn tree(&self) -> &Tree {

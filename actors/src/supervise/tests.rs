@@ -7,3 +7,5 @@ mod fixture;
 mod group;
 mod hang;
 mod port;
+mod storm;
+mod watched;

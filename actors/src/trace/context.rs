@@ -8,7 +8,6 @@ use std::fmt;
 
 /// Bytes of version 00; later versions begin with the same and may go on.
 const LENGTH: usize = 55;
-const SAMPLED: u8 = 1;
 
 /// A place in a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +21,9 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
+    /// The flag of a trace that is recorded.
+    pub const SAMPLED: u8 = 1;
+
     /// Reads a `traceparent` by the rules of the standard: lower case only, nothing that is all zeros, and of a
     /// later version the part that is known. `None` if it is not valid.
     #[must_use]
@@ -46,7 +48,7 @@ impl TraceContext {
     /// True if whoever began the trace wants it recorded.
     #[must_use]
     pub const fn is_sampled(&self) -> bool {
-        self.flags & SAMPLED != 0
+        self.flags & Self::SAMPLED != 0
     }
 }
 
