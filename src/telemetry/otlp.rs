@@ -95,7 +95,8 @@ impl Prepared {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopping) = watch::channel(false);
         let (end, ended) = watch::channel(false);
-        let exporter = Exporter { collector: Collector::new(endpoint), ports, spans, stopping, reachable: true };
+        let exporter =
+            Exporter { collector: Collector::new(endpoint), ports, spans, stopping, reachable: true };
         std::thread::Builder::new().name("otlp".to_owned()).spawn(move || {
             runtime.block_on(exporter.run());
             end.send_replace(true);

@@ -29,7 +29,7 @@ mod queues;
 mod retries;
 mod settle;
 mod stopping;
+mod stream;
 mod telemetry;
 mod threads;
-mod stream;
 mod unique;

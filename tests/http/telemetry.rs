@@ -44,7 +44,10 @@ fn a_job_is_a_trace_from_its_enqueue_to_its_end() {
 
     let request = named(&spans, "POST /api/v1/enqueue");
     assert_eq!((request.kind, &*request.trace, &*request.parent), (2, TRACE_ID, CALLER));
-    assert_eq!((request.get("http.route"), request.get("http.response.status_code")), ("/api/v1/enqueue", "201"));
+    assert_eq!(
+        (request.get("http.route"), request.get("http.response.status_code")),
+        ("/api/v1/enqueue", "201")
+    );
     let resource: Vec<&str> = request.resource.iter().map(|(key, _)| key.as_str()).collect();
     assert_eq!(resource, ["service.name", "service.version", "service.instance.id"]);
     let propose = spans.iter().find(|span| span.parent == request.id).unwrap();
@@ -158,7 +161,8 @@ fn a_collector_that_is_away_costs_nothing_but_a_counter() {
             });
         }
     });
-    let dropped = || value(&scrape(&server), "jobbie_otlp_items_total", &[("signal", "spans"), ("outcome", "dropped")]);
+    let dropped =
+        || value(&scrape(&server), "jobbie_otlp_items_total", &[("signal", "spans"), ("outcome", "dropped")]);
     let deadline = Instant::now() + SOON;
     while dropped() == 0.0 {
         assert!(Instant::now() < deadline, "nothing was dropped");

@@ -56,7 +56,8 @@ fn ask_everything(server: &Server, number: usize) {
         let leased = text(&lease["job_id"]);
         ask("POST", "/heartbeat", Some(json!({"worker_id": "w", "jobs": {&leased: token}})));
         let verb = ["ack", "fail", "release"][round % 3];
-        let body = crate::fixture::merged(token, &if verb == "fail" { json!({"error": "x"}) } else { json!({}) });
+        let body =
+            crate::fixture::merged(token, &if verb == "fail" { json!({"error": "x"}) } else { json!({}) });
         ask("POST", &format!("/{verb}/{leased}"), Some(body));
         // The result of a completed job that holds its unique key is read for the answer.
         ask("POST", "/enqueue", Some(job));

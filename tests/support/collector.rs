@@ -152,7 +152,8 @@ impl<'a> Message<'a> {
                 bytes = rest;
                 taken
             };
-            let little = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
+            let little =
+                |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
             let field = match key & 7 {
                 0 => Field::Number(varint(&mut bytes)),
                 1 => Field::Number(little(take(8))),
@@ -173,7 +174,9 @@ impl<'a> Message<'a> {
     /// Every value of a field that is bytes.
     pub fn all(&self, field: u64) -> Vec<&'a [u8]> {
         let fields = self.0.iter().filter(|(number, _)| *number == field);
-        fields.filter_map(|(_, value)| if let Field::Bytes(bytes) = value { Some(*bytes) } else { None }).collect()
+        fields
+            .filter_map(|(_, value)| if let Field::Bytes(bytes) = value { Some(*bytes) } else { None })
+            .collect()
     }
 
     /// The messages of a field.

@@ -71,7 +71,14 @@ impl Dispatch {
     #[must_use]
     pub fn new(epoch: Epoch, parts: DispatchParts) -> Self {
         let cursor = parts.ring.dispatched();
-        Self { epoch, parts, cursor, subscribers: HashMap::new(), by_topic: HashMap::new(), next_subscriber: 0 }
+        Self {
+            epoch,
+            parts,
+            cursor,
+            subscribers: HashMap::new(),
+            by_topic: HashMap::new(),
+            next_subscriber: 0,
+        }
     }
 
     fn turn(&mut self) {

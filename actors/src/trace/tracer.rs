@@ -21,9 +21,9 @@ use jobbie_broker::reply::LeasedJob;
 use jobbie_broker::{Change, Event, JobNo, LeaseToken, Timestamp};
 use jobbie_store::AppliedGroup;
 
+use super::TraceContext;
 use super::current::current;
 use super::span::{OpenSpan, SpanKind, SpanSink};
-use super::TraceContext;
 use crate::ports::{Decided, PortError};
 
 /// Groups of applied entries that are remembered until the proposals in them have been told. At most four are in
@@ -67,7 +67,11 @@ impl Tracer {
 
     /// Begins the span of a request: in its caller's trace, or in a new one. `None` if it is not recorded.
     #[must_use]
-    pub fn request(&self, name: impl Into<Cow<'static, str>>, caller: Option<TraceContext>) -> Option<OpenSpan> {
+    pub fn request(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        caller: Option<TraceContext>,
+    ) -> Option<OpenSpan> {
         let inner = self.0.as_ref()?;
         let recorded = match caller {
             Some(caller) => caller.is_sampled(),
@@ -128,7 +132,8 @@ impl Tracer {
             }
             let first = (job.deliveries <= 1).then_some(context);
             let waited = now.since(job.ready_at.unwrap_or(job.created_at));
-            let mut deliver = inner.open("deliver", SpanKind::Producer, first, Duration::from_millis(waited.0));
+            let mut deliver =
+                inner.open("deliver", SpanKind::Producer, first, Duration::from_millis(waited.0));
             let mut attempt =
                 inner.open("attempt", SpanKind::Internal, first.or(deliver.context()), Duration::ZERO);
             for span in [&mut deliver, &mut attempt] {
@@ -210,7 +215,8 @@ impl Inner {
     fn await_end(&self, job: JobNo, token: LeaseToken, attempt: OpenSpan) {
         let mut attempts = self.attempts();
         let full = attempts.len() >= ATTEMPTS && !attempts.contains_key(&job);
-        let late = if full { Some(attempt) } else { attempts.insert(job, (token, attempt)).map(|(_, old)| old) };
+        let late =
+            if full { Some(attempt) } else { attempts.insert(job, (token, attempt)).map(|(_, old)| old) };
         drop(attempts);
         if let Some(mut late) = late {
             late.fail("not followed to its end");

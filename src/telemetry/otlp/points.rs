@@ -40,7 +40,8 @@ fn families(exposition: &str) -> Vec<Family<'_>> {
     for line in exposition.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             help = rest.split_once(' ').map_or("", |(_, help)| help);
-        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+        {
             families.push(Family { name, help, kind, samples: Vec::new() });
         } else if let (Some(family), Some(sample)) = (families.last_mut(), sample(line)) {
             family.samples.push(sample);
@@ -132,7 +133,8 @@ impl Family<'_> {
     fn histograms(&self) -> Vec<Histogram<'_>> {
         let mut histograms: Vec<Histogram<'_>> = Vec::new();
         for sample in &self.samples {
-            let (bounds, labels): (Vec<_>, Vec<_>) = sample.labels.iter().partition(|(name, _)| *name == "le");
+            let (bounds, labels): (Vec<_>, Vec<_>) =
+                sample.labels.iter().partition(|(name, _)| *name == "le");
             if histograms.last().is_none_or(|last| last.labels != labels) {
                 histograms.push(Histogram { labels, sum: 0.0, count: 0.0, buckets: Vec::new() });
             }

@@ -19,7 +19,11 @@ async fn the_watchdog_looks_by_itself() {
     let (block, begun, release) = Block::new();
     let blocked = a.port::<Block>().ask(block);
     within(begun).await.unwrap();
-    assert_eq!(within(blocked).await, Err(PortError::Lost), "the caller is told, though the thread never returns");
+    assert_eq!(
+        within(blocked).await,
+        Err(PortError::Lost),
+        "the caller is told, though the thread never returns"
+    );
     bed.restarted("a", 1).await;
     assert_eq!(bed.node("a").last_error.as_deref(), Some("hung: blocked its thread for 200ms"));
     assert_eq!(within(a.port::<Count>().ask(Count)).await, Ok(1));
@@ -46,7 +50,8 @@ async fn what_blocks_an_arbiter_is_replaced_and_counted() {
             jobbie_store::blocking::may_block("a test");
         }
     });
-    let bed = TestBed::start_watched(group("root", 1).child(planted.hang_limit(Duration::from_millis(200)))).await;
+    let bed =
+        TestBed::start_watched(group("root", 1).child(planted.hang_limit(Duration::from_millis(200)))).await;
     assert_eq!(jobbie_store::blocking::calls(), before + 1);
 
     bed.tree().hang("a", secs(2)).unwrap();
