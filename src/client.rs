@@ -58,6 +58,8 @@ pub struct Call {
     pub timeout: Duration,
     /// Sent as `Idempotency-Key`, which makes an enqueue repeatable.
     pub key: Option<String>,
+    /// Sent as `traceparent`: the trace that the call belongs to.
+    pub trace: Option<String>,
     /// Whether it may be written a second time when the first was not answered.
     is_repeatable: bool,
 }
@@ -72,7 +74,15 @@ pub struct Answer {
 impl Call {
     /// A call without a body.
     pub fn new(method: &'static str, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), body: None, timeout: CALL_TIMEOUT, key: None, is_repeatable: true }
+        Self {
+            method,
+            path: path.into(),
+            body: None,
+            timeout: CALL_TIMEOUT,
+            key: None,
+            trace: None,
+            is_repeatable: true,
+        }
     }
 
     /// A `POST` with a JSON body.
@@ -210,6 +220,9 @@ impl Client {
         }
         if let Some(key) = &call.key {
             header("idempotency-key", key);
+        }
+        if let Some(trace) = &call.trace {
+            header("traceparent", trace);
         }
         for (name, value) in extra {
             header(name, value);

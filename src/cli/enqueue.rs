@@ -16,6 +16,8 @@ use super::exit::{Exit, usage};
 use super::out::note;
 use super::when::Span;
 use super::{Context, input, wait};
+use jobbie_actors::trace::TraceContext;
+
 use crate::client::{Call, Error, unique_token};
 
 const EXAMPLES: &str = r#"Examples:
@@ -177,6 +179,7 @@ impl Command {
         let mut call = Call::post("/enqueue", job)?;
         // An id makes the call repeatable by itself.
         call.key = self.options.id.is_none().then(|| run.key.clone());
+        call.trace = inherited_trace();
         let answer = context.client.send_repeatable(&call).await.map_err(anyhow::Error::new);
         let answer = answer.map_err(|e| match is_unknown(&e) && call.key.is_some() {
             true => e.context(format!(
@@ -206,6 +209,12 @@ impl Command {
     }
 }
 
+/// The trace that this command runs in: `jobbie work` and CI systems say so in `TRACEPARENT`.
+fn inherited_trace() -> Option<String> {
+    let context = TraceContext::parse(&std::env::var("TRACEPARENT").ok()?)?;
+    Some(context.to_string())
+}
+
 /// One run of the command, which has a key of its own.
 struct Run<'a> {
     context: &'a Context,
@@ -226,6 +235,7 @@ impl<'a> Run<'a> {
         body.set("jobs", &jobs)?;
         let mut call = Call::post("/enqueue/batch", &body)?;
         call.key = Some(format!("{}-{at}", self.key));
+        call.trace = inherited_trace();
         let answer: EnqueuedMany = self.context.client.send_repeatable(&call).await?.json()?;
         Ok(answer.job_ids)
     }

@@ -59,6 +59,21 @@ fn a_bad_header_is_ignored_and_a_bad_field_is_refused() {
 }
 
 #[test]
+fn the_command_line_goes_on_with_the_trace_it_runs_in() {
+    let server = shared();
+    let enqueue = |trace: &str, queue: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_jobbie"));
+        let url = format!("http://{}", server.addr());
+        command.args(["enqueue", queue, "--url", &url]).env("TRACEPARENT", trace);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        server.take(queue)["trace"].clone()
+    };
+    assert_eq!(enqueue(TRACE, &name("cli")), TRACE);
+    assert_eq!(enqueue("made up\r\nx: y", &name("cli")), Value::Null);
+}
+
+#[test]
 fn a_request_has_an_id_that_comes_back() {
     let server = shared();
     let ask = |id: &str| server.send(&Request::get("/jobs/nobody").header("x-request-id", id));
