@@ -11,6 +11,7 @@ const ODD: &[&str] = &[
     r#"{"b":1,"a":1.0,"a":2}"#,
     r#"{ "spaced" : [ 1 ,2,   3 ] }"#,
     "[1,\n  2,\r\n\t3]",
+    "[1,\r2,\r\r\n3\n\r]",
     r#""\u00e9\u0000\ud83d\ude00 \/ é""#,
     r#""lone \ud800 surrogate""#,
     "1e400",
@@ -77,8 +78,8 @@ fn a_stream_carries_payloads_with_line_ends_between_tokens() {
         enqueue_raw(&server, &queue, payload);
         let event = stream.next();
         assert_eq!(event.name, "job");
-        // A stream of events has one kind of line end; between tokens of JSON they mean the same.
-        has(&event.data, "payload", &payload.replace("\r\n", "\n"));
+        // The one byte that a stream of events cannot carry; between tokens of JSON a space means the same.
+        has(&event.data, "payload", &payload.replace('\r', " "));
     }
 }
 

@@ -16,11 +16,13 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderName};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::Sleep;
 
+use crate::shares::Share;
+
 /// Silence after which a ping is sent.
-const PING: Duration = Duration::from_secs(15);
+pub const PING: Duration = Duration::from_secs(15);
 /// Events that are ready together go out together, up to about this size: what a socket buffer takes.
 const TOGETHER: usize = 64 * 1024;
 /// What clients are told to wait before they reconnect, in milliseconds.
@@ -43,8 +45,10 @@ impl Frame {
         }
     }
 
-    /// An event with data that is text already. Line ends in it, which JSON may have between tokens, become
-    /// lines of the event.
+    /// An event with data that is JSON text already. A `\n` between its tokens becomes a further line of the
+    /// event, which readers put back. A `\r` cannot be carried: the format reads it as the end of a line too,
+    /// and readers would put back `\n`, or one byte for two. Between tokens, and JSON has it nowhere else, a
+    /// space means the same and keeps the length, so it goes out as that.
     #[must_use]
     pub fn raw(name: &str, id: Option<&dyn Display>, data: &[u8]) -> Self {
         let mut out = Vec::with_capacity(data.len() + name.len() + 48);
@@ -54,9 +58,11 @@ impl Frame {
         }
         out.extend_from_slice(b"event: ");
         out.extend_from_slice(name.as_bytes());
-        for line in lines(data) {
+        for line in data.split(|b| *b == b'\n') {
             out.extend_from_slice(b"\ndata: ");
+            let begins = out.len();
             out.extend_from_slice(line);
+            out[begins..].iter_mut().filter(|b| **b == b'\r').for_each(|b| *b = b' ');
         }
         out.extend_from_slice(b"\n\n");
         Self(out)
@@ -67,21 +73,6 @@ impl Frame {
     pub fn bare(name: &str) -> Self {
         Self::raw(name, None, b"{}")
     }
-}
-
-/// The lines of a text that ends them by `\n`, `\r\n` or `\r`, as the format reads them.
-fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = Some(text);
-    std::iter::from_fn(move || {
-        let text = rest?;
-        let Some(end) = text.iter().position(|b| matches!(b, b'\n' | b'\r')) else {
-            rest = None;
-            return Some(text);
-        };
-        let width = if text[end..].starts_with(b"\r\n") { 2 } else { 1 };
-        rest = Some(&text[end + width..]);
-        Some(&text[..end])
-    })
 }
 
 /// Where frames come from.
@@ -95,7 +86,7 @@ struct Open {
     stopping: Option<Pin<Box<dyn Future<Output = ()>>>>,
     hello: bool,
     ended: bool,
-    _permit: OwnedSemaphorePermit,
+    _permit: Share,
 }
 
 impl Stream for Open {
@@ -138,7 +129,7 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
 /// `drain` and ends when the process begins to stop.
 #[must_use]
 pub fn respond(
-    permit: OwnedSemaphorePermit,
+    permit: Share,
     stopping: Option<watch::Receiver<bool>>,
     source: impl Stream<Item = Frame> + 'static,
 ) -> HttpResponse {
@@ -155,20 +146,19 @@ pub fn respond(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shares::Shares;
     use futures_util::stream;
-    use std::sync::Arc;
-    use tokio::sync::Semaphore;
 
     fn text(frame: &Frame) -> &str {
         std::str::from_utf8(&frame.0).unwrap()
     }
 
     #[test]
-    fn data_is_split_at_every_kind_of_line_end() {
+    fn a_line_end_between_tokens_is_put_back_and_a_cr_becomes_a_space() {
         for (data, written) in [
             ("{}", "event: job\ndata: {}\n\n"),
             ("[1,\n2]", "event: job\ndata: [1,\ndata: 2]\n\n"),
-            ("[1,\r\n2,\r3]", "event: job\ndata: [1,\ndata: 2,\ndata: 3]\n\n"),
+            ("[1,\r\n2,\r3]", "event: job\ndata: [1, \ndata: 2, 3]\n\n"),
             ("1\n\n2\n", "event: job\ndata: 1\ndata: \ndata: 2\ndata: \n\n"),
             ("\"a\\nb\"", "event: job\ndata: \"a\\nb\"\n\n"),
             ("", "event: job\ndata: \n\n"),
@@ -179,7 +169,7 @@ mod tests {
     }
 
     fn open(source: impl Stream<Item = Frame> + 'static, stopping: Option<watch::Receiver<bool>>) -> Open {
-        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let permit = Shares::new(1).take(None, 1).unwrap();
         let stopping =
             stopping.map(|stopping| Box::pin(stopped(stopping)) as Pin<Box<dyn Future<Output = ()>>>);
         let ping = Box::pin(tokio::time::sleep(PING));
