@@ -50,13 +50,30 @@ pub struct Caller {
     pub by: Name,
     /// The namespace.
     pub namespace: Name,
+    /// Whose turn its commands take when more is waiting than fits into one entry.
+    pub lane: Lane,
+}
+
+/// A place in the queue before the log: each client has a share, and in it each of its connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lane {
+    /// The client; 0 is the broker itself.
+    pub client: u64,
+    /// The connection.
+    pub connection: u64,
+}
+
+impl Lane {
+    /// The broker's own upkeep, which is never refused for the sake of others.
+    pub const BROKER: Self = Self { client: 0, connection: 0 };
 }
 
 impl Caller {
     /// The broker itself, which tends to its own state.
     #[must_use]
     pub fn broker() -> Self {
-        Self { by: "broker".into(), namespace: jobbie_broker::id::DEFAULT_NAMESPACE.into() }
+        let namespace = jobbie_broker::id::DEFAULT_NAMESPACE.into();
+        Self { by: "broker".into(), namespace, lane: Lane::BROKER }
     }
 }
 
@@ -116,7 +133,7 @@ impl Ports {
         };
         let span = self.inner.tracer.child("propose");
         let name = submission.command.name();
-        let decided = self.inner.proposer.propose(submission).await;
+        let decided = self.inner.proposer.propose(caller.lane, submission).await;
         if let Some(mut span) = span {
             span.set("jobbie.command", name);
             self.inner.tracer.proposed(span, &decided);

@@ -137,7 +137,7 @@ impl Ports {
     /// True if this call was answered before: the answer is in the log, whatever the queues hold now.
     async fn is_remembered(&self, caller: &Caller, fetch: &Fetch) -> Result<bool, PortError> {
         let Some(key) = fetch.request.clone() else { return Ok(false) };
-        let Caller { by, namespace } = caller.clone();
+        let Caller { by, namespace, .. } = caller.clone();
         self.read(move |reader| reader.is_remembered(&namespace, &by, &key)).await
     }
 

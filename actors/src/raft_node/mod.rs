@@ -14,6 +14,7 @@ mod actor;
 pub mod network;
 pub mod proposer;
 pub mod runtime;
+pub mod turns;
 
 pub use actor::{RaftNode, SNAPSHOT_AFTER};
 pub use runtime::{RaftRuntime, StartError};

@@ -6,7 +6,7 @@
 //! hundreds, and the sync is shared.
 //!
 //! What may wait is bounded by number and by bytes. Beyond it a caller is told to come back: nothing queues
-//! without limit.
+//! without limit. Who waits has their turn by [`turns`](super::turns), so that nobody waits for a flood of others.
 
 use std::sync::Arc;
 
@@ -17,12 +17,13 @@ use jobbie_store::Request;
 use jobbie_store::raft::Callback;
 use openraft::errors::ClientWriteError;
 use openraft::raft::ClientWriteResult;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 use super::runtime::Raft;
+use super::turns::{Giver, Refused, Taker, turns};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::ports::{Decided, PortError};
+use crate::ports::{Decided, Lane, PortError};
 
 /// Entries being committed at the same time: enough to keep the disk busy while replies go out, few enough
 /// that entries grow large under load.
@@ -33,43 +34,41 @@ pub const MAX_COMMANDS: usize = 1024;
 pub const MAX_BYTES: usize = 256 * 1024;
 /// Commands that may wait.
 pub const MAX_WAITING: usize = 16_384;
-/// Bytes of commands that may wait or be in flight.
+/// Bytes of commands that may wait.
 pub const MAX_WAITING_BYTES: usize = 128 * 1024 * 1024;
-/// Bytes are admitted in units of this size.
-const UNIT: usize = 1024;
+/// Places that an entry takes if one command is larger than a whole entry may be otherwise: whoever comes next
+/// waits for one of these to be applied, not for four.
+const PLACES_OF_LARGE: u32 = 2;
 
 struct Waiting {
     submission: Submission,
     bytes: usize,
     answer: oneshot::Sender<Result<Decided, PortError>>,
-    _admitted: OwnedSemaphorePermit,
 }
 
 /// The way into the log. Cheap to clone.
 #[derive(Clone)]
 pub struct Proposer {
-    waiting: mpsc::Sender<Waiting>,
-    bytes: Arc<Semaphore>,
+    waiting: Giver<Waiting>,
 }
 
 /// The loop behind a [`Proposer`]; runs on the Raft runtime.
 pub struct ProposerLoop {
-    waiting: mpsc::Receiver<Waiting>,
+    waiting: Taker<Waiting>,
 }
 
 impl Proposer {
     /// A proposer and the loop that must run behind it.
     #[must_use]
     pub fn new() -> (Self, ProposerLoop) {
-        let (sender, receiver) = mpsc::channel(MAX_WAITING);
-        let bytes = Arc::new(Semaphore::new(MAX_WAITING_BYTES / UNIT));
-        (Self { waiting: sender, bytes }, ProposerLoop { waiting: receiver })
+        let (giver, taker) = turns(MAX_WAITING, MAX_WAITING_BYTES);
+        (Self { waiting: giver }, ProposerLoop { waiting: taker })
     }
 
     /// Commands that wait for a place in the log.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.waiting.max_capacity() - self.waiting.capacity()
+        self.waiting.waiting()
     }
 
     /// Puts a command into the log and waits until it is applied.
@@ -77,23 +76,20 @@ impl Proposer {
     /// # Errors
     /// [`PortError::Overloaded`] and [`PortError::NoLeader`] if nothing was written,
     /// [`PortError::Unknown`] if it may have been.
-    pub async fn propose(&self, submission: Submission) -> Result<Decided, PortError> {
+    pub async fn propose(&self, lane: Lane, submission: Submission) -> Result<Decided, PortError> {
         let bytes = weight(&submission.command);
-        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        let admitted =
-            self.bytes.clone().try_acquire_many_owned(units).map_err(|_| PortError::overloaded())?;
         let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { submission, bytes, answer, _admitted: admitted };
-        self.waiting.try_send(waiting).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => PortError::overloaded(),
-            mpsc::error::TrySendError::Closed(_) => PortError::unavailable("the log"),
+        let waiting = Waiting { submission, bytes, answer };
+        self.waiting.give(lane, bytes, waiting).map_err(|(refused, _)| match refused {
+            Refused::Full => PortError::overloaded(),
+            Refused::Closed => PortError::unavailable("the log"),
         })?;
         answered.await.unwrap_or(Err(PortError::Unknown))
     }
 }
 
 impl ProposerLoop {
-    /// Runs until every [`Proposer`] is gone or Raft is dead.
+    /// Runs until Raft is dead.
     pub async fn run(mut self, raft: Raft, clock: Clock, metrics: Arc<Metrics>) {
         let places = Arc::new(Semaphore::new(IN_FLIGHT));
         let mut random = fastrand::Rng::new();
@@ -102,29 +98,28 @@ impl ProposerLoop {
             let Ok(place) = places.clone().acquire_owned().await else { return };
             let first = match held_over.take() {
                 Some(waiting) => waiting,
-                None => match self.waiting.recv().await {
-                    Some(waiting) => waiting,
-                    None => return,
-                },
+                None => self.waiting.take().await,
             };
             let mut bytes = first.bytes;
             let mut submissions = vec![first.submission];
-            let mut callers = vec![(first.answer, first._admitted)];
+            let mut callers = vec![first.answer];
             while submissions.len() < MAX_COMMANDS {
-                let Ok(next) = self.waiting.try_recv() else { break };
+                let Some(next) = self.waiting.try_take() else { break };
                 if bytes + next.bytes > MAX_BYTES {
                     held_over = Some(next);
                     break;
                 }
                 bytes += next.bytes;
                 submissions.push(next.submission);
-                callers.push((next.answer, next._admitted));
+                callers.push(next.answer);
             }
+            let more = if bytes > MAX_BYTES { PLACES_OF_LARGE - 1 } else { 0 };
+            let Ok(more) = places.clone().acquire_many_owned(more).await else { return };
             metrics.proposed(submissions.len());
             let proposal =
                 Proposal { at: clock.now(), seed: random.u64(..), rules: RULES_VERSION, submissions };
             let respond = Callback::new(move |result: ClientWriteResult<_>| {
-                drop(place);
+                drop((place, more));
                 answer_all(callers, result);
             });
             if raft.client_write_ff(Request::new(proposal), Some(respond)).await.is_err() {
@@ -136,19 +131,19 @@ impl ProposerLoop {
     }
 }
 
-type Callers = Vec<(oneshot::Sender<Result<Decided, PortError>>, OwnedSemaphorePermit)>;
+type Callers = Vec<oneshot::Sender<Result<Decided, PortError>>>;
 
 fn answer_all(callers: Callers, result: ClientWriteResult<jobbie_store::TypeConfig>) {
     match result {
         Ok(written) => {
             let index = written.log_id.index;
             // A caller without a reply sees its channel dropped, which means "unknown".
-            for ((caller, _), reply) in callers.into_iter().zip(written.data.replies) {
+            for (caller, reply) in callers.into_iter().zip(written.data.replies) {
                 let _ = caller.send(Ok(Decided { index, reply }));
             }
         }
         Err(ClientWriteError::ForwardToLeader(_)) => {
-            for (caller, _) in callers {
+            for caller in callers {
                 let _ = caller.send(Err(PortError::NoLeader));
             }
         }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use jobbie_actors::ports::Caller;
+use jobbie_actors::ports::{Caller, Lane};
 use jobbie_actors::supervise::{ChildSpec, Tree, task};
 use jobbie_actors::{Node, Ports, Settings};
 use jobbie_broker::command::{Ack, AckItem, Enqueue, Fetch, LeaseRef};
@@ -60,7 +60,7 @@ pub async fn start_with(dir: TempDir, change: impl FnOnce(&mut Settings)) -> Bed
 }
 
 pub fn caller() -> Caller {
-    Caller { by: "anonymous".into(), namespace: "default".into() }
+    Caller { by: "anonymous".into(), namespace: "default".into(), lane: Lane::default() }
 }
 
 pub fn key(queue: &str) -> QueueKey {
