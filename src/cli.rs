@@ -25,6 +25,7 @@ mod wait;
 pub mod when;
 mod work;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -57,6 +58,9 @@ struct Global {
     /// API key, sent as a bearer token. The environment keeps it out of `ps`.
     #[arg(long, env = "JOBBIE_API_KEY", hide_env_values = true, global = true)]
     api_key: Option<String>,
+    /// Authorities that the server's certificate must come from, in PEM, instead of those of this machine.
+    #[arg(long, env = "JOBBIE_CA_CERT", value_name = "FILE", global = true)]
+    ca_cert: Option<PathBuf>,
     /// How answers are printed.
     #[arg(long, env = "JOBBIE_OUTPUT", value_enum, default_value = "table", global = true)]
     output: Format,
@@ -123,7 +127,7 @@ fn call(global: Global, command: Command) -> Result<Exit> {
     let runtime = runtime.worker_threads(threads).enable_all().build().context("cannot start the runtime")?;
     let done = runtime.block_on(async {
         let context = Context {
-            client: Client::new(&global.url, global.api_key.as_deref())?,
+            client: Client::trusting(&global.url, global.api_key.as_deref(), global.ca_cert.as_deref())?,
             out: Out::new(global.output),
         };
         match command {

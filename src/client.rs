@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The command line's way to a jobbie server: plain HTTP/1.1 over tokio, nothing else.
+//! The command line's way to a jobbie server: HTTP/1.1 over tokio, plain or over TLS, nothing else.
 //!
 //! One small client serves every subcommand: single calls, long polls, event streams and the load generator,
 //! which is why it is not a general HTTP library. It must not know any rule of the broker: it carries bodies
@@ -18,9 +18,11 @@ mod repeat;
 mod sse;
 #[cfg(test)]
 pub mod testing;
+mod tls;
 mod token;
 
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -43,6 +45,8 @@ pub const MAX_ANSWER: usize = 64 << 20;
 pub struct Client {
     base: Base,
     auth: Option<String>,
+    tls: Option<Arc<tls::Tls>>,
+    authorities: Option<PathBuf>,
     idle: Mutex<Vec<Conn>>,
 }
 
@@ -118,16 +122,28 @@ impl Answer {
 }
 
 impl Client {
-    /// A client for `url`; opens no connection yet.
+    /// A client for `url` that believes the authorities that this machine believes; opens no connection yet.
     pub fn new(url: &str, api_key: Option<&str>) -> Result<Self, Error> {
+        Self::trusting(url, api_key, None)
+    }
+
+    /// The same, but believes only the authorities in a PEM file, if there is one.
+    pub fn trusting(url: &str, api_key: Option<&str>, authorities: Option<&Path>) -> Result<Self, Error> {
         let base = Base::parse(url)?;
+        let tls = base.is_secure.then(|| tls::Tls::new(&base.host, authorities)).transpose()?;
         let auth = match api_key.map(str::trim).filter(|key| !key.is_empty()) {
             Some(key) if key.bytes().any(|b| !(0x21..0x7f).contains(&b)) => {
                 return Err(Error::Address("the API key contains characters that no key has".into()));
             }
             key => key.map(str::to_owned),
         };
-        Ok(Self { base, auth, idle: Mutex::new(Vec::new()) })
+        Ok(Self {
+            base,
+            auth,
+            tls: tls.map(Arc::new),
+            authorities: authorities.map(Path::to_owned),
+            idle: Mutex::new(Vec::new()),
+        })
     }
 
     /// The server's address.
@@ -138,6 +154,11 @@ impl Client {
     /// The API key in use, for children that talk to the same server.
     pub fn api_key(&self) -> Option<&str> {
         self.auth.as_deref()
+    }
+
+    /// The file with the authorities that are believed, for those children.
+    pub fn authorities(&self) -> Option<&Path> {
+        self.authorities.as_deref()
     }
 
     /// `GET` below `/api/v1`.
@@ -194,7 +215,7 @@ impl Client {
 
     /// Opens a connection.
     pub async fn connect(&self) -> Result<Conn, Error> {
-        Conn::open(&self.base.host, self.base.port, CONNECT_TIMEOUT)
+        Conn::open(&self.base.host, self.base.port, self.tls.as_deref(), CONNECT_TIMEOUT)
             .await
             .map_err(|source| Error::Connect { authority: self.base.authority(), source })
     }

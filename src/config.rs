@@ -11,6 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use jobbie_broker::Millis;
 use jobbie_store::Durability;
+use jobbie_web::TlsFiles;
+use jobbie_web::forwarded::Network;
 use serde::Deserialize;
 
 use crate::cli::when::Span;
@@ -62,6 +64,16 @@ struct Settings {
     /// Serve everything below this path, behind a proxy [default: /]
     #[arg(long, env = "JOBBIE_BASE_PATH", value_name = "PATH")]
     base_path: Option<String>,
+    /// Certificate for HTTPS in PEM, with those that lead to the root behind it; read again when it changes
+    #[arg(long, env = "JOBBIE_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// Private key of the certificate in PEM
+    #[arg(long, env = "JOBBIE_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Believe what proxies in this network say about their clients (X-Forwarded-For, Forwarded); repeatable
+    #[arg(long, env = "JOBBIE_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    #[serde(default)]
+    trusted_proxy: Vec<String>,
     /// Threads that answer HTTP [default: one per core]
     #[arg(long, env = "JOBBIE_HTTP_WORKERS", value_name = "N")]
     http_workers: Option<usize>,
@@ -101,6 +113,10 @@ pub struct Config {
     pub max_payload: usize,
     /// Everything is below this path; the HTTP server checks it.
     pub base_path: String,
+    /// Certificate and key for HTTPS.
+    pub tls: Option<TlsFiles>,
+    /// Networks of proxies that are believed.
+    pub trusted_proxies: Vec<Network>,
     /// Threads that answer HTTP.
     pub http_workers: usize,
     /// How long calls under way may take when the server stops.
@@ -150,6 +166,13 @@ impl Settings {
             retention: self.retention.or(other.retention),
             max_payload: self.max_payload.or(other.max_payload),
             base_path: self.base_path.or(other.base_path),
+            tls_cert: self.tls_cert.or(other.tls_cert),
+            tls_key: self.tls_key.or(other.tls_key),
+            trusted_proxy: if self.trusted_proxy.is_empty() {
+                other.trusted_proxy
+            } else {
+                self.trusted_proxy
+            },
             http_workers: self.http_workers.or(other.http_workers),
             shutdown_grace: self.shutdown_grace.or(other.shutdown_grace),
             log_format: self.log_format.or(other.log_format),
@@ -176,6 +199,13 @@ impl Settings {
             },
             max_payload: self.max_payload.as_deref().map_or(Ok(MAX_PAYLOAD), payload_size)?,
             base_path: self.base_path.unwrap_or_else(|| "/".to_owned()),
+            tls: match (self.tls_cert, self.tls_key) {
+                (None, None) => None,
+                (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+                (Some(_), None) => bail!("tls-cert needs tls-key, the private key of the certificate"),
+                (None, Some(_)) => bail!("tls-key needs tls-cert, the certificate that it belongs to"),
+            },
+            trusted_proxies: networks(&self.trusted_proxy)?,
             http_workers: match self.http_workers {
                 None => std::thread::available_parallelism().map_or(2, Into::into),
                 Some(n @ 1..=256) => n,
@@ -228,6 +258,12 @@ fn collector(url: &str) -> Result<Base> {
         }
         _ => bail!("{expected}, not {url}"),
     }
+}
+
+fn networks(texts: &[String]) -> Result<Vec<Network>> {
+    let network =
+        |text: &String| text.trim().parse().map_err(|error| anyhow::anyhow!("trusted-proxy: {error}"));
+    texts.iter().map(network).collect()
 }
 
 fn span(name: &str, text: &str) -> Result<Duration> {
@@ -294,6 +330,9 @@ mod tests {
             ("otlp-endpoint = 'http://user@host'", "http://127.0.0.1:4318"),
             ("otlp-endpoint = 'https://collector'", "no TLS"),
             ("trace-share = 1.5", "from 0 to 1"),
+            ("tls-cert = 'c.pem'", "tls-key"),
+            ("tls-key = 'k.pem'", "tls-cert"),
+            ("trusted-proxy = ['10.0.0.0/33']", "10.0.0.0/8"),
             ("durabilty = 'fsync'", "unknown field `durabilty`"),
         ] {
             let error = format!("{:#}", settings(toml).unwrap_err());

@@ -11,7 +11,7 @@ use jobbie_actors::trace::Tracer;
 use jobbie_actors::{Node, Ports, Settings};
 use jobbie_enterprise::Wiring;
 use jobbie_store::{Durability, Options};
-use jobbie_web::{Limits, Seams, WebConfig};
+use jobbie_web::{Limits, Seams, Tls, WebConfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -53,6 +53,7 @@ pub fn run(config: Config) -> Result<ExitCode> {
     runtime.block_on(async move {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
         let tree = node.start(&extensions, http)?;
         let told = async {
             tokio::select! {
@@ -61,13 +62,19 @@ pub fn run(config: Config) -> Result<ExitCode> {
             }
         };
         let announce = async {
-            if tree.ready().await.is_ok()
-                && let Some(address) = *bound.borrow()
-            {
-                println!("listening on http://{address}");
+            let ready = tree.ready().await.is_ok();
+            if let Some(door) = bound.borrow().as_ref().filter(|_| ready) {
+                let (scheme, address) = (if door.tls.is_some() { "https" } else { "http" }, door.address);
+                println!("listening on {scheme}://{address}");
                 tracing::info!(%address, data_dir = %config.data_dir.display(), "ready");
             }
-            std::future::pending::<()>().await;
+            loop {
+                hangup.recv().await;
+                match bound.borrow().as_ref().and_then(|door| door.tls.clone()) {
+                    Some(tls) => tls.reload(),
+                    None => tracing::info!("SIGHUP reads certificates again, and this server has none"),
+                }
+            }
         };
         let exit = tokio::select! {
             exit = tree.wait() => exit,
@@ -101,20 +108,44 @@ fn web_config(config: &Config) -> WebConfig {
         limits: Limits { payload: config.max_payload, ..Limits::default() },
         workers: config.http_workers,
         slow_request: config.slow_request,
+        max_connections: connections(),
+        // The rest of the API works while every stream that may be open is.
+        max_streams: (connections() / 4 * 3).min(10_000),
+        tls: config.tls.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
         shutdown_grace: config.shutdown_grace,
         insecure_no_auth: config.insecure_no_auth,
         debug: config.debug_routes,
-        ..WebConfig::default()
     }
 }
 
+/// Files that everything but connections may need: the database's tables and journals, the log's segments.
+const OTHER_FILES: u64 = 1_024;
+/// Connections that are worth having on one node.
+const MOST_CONNECTIONS: u64 = 25_000;
+
+/// How many connections there may be, so that files do not run out: a server that cannot open its log is down.
+/// The process may open as many as the system lets it.
+fn connections() -> usize {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // If that is refused, what was allowed before counts.
+    let _ = setrlimit(Resource::Nofile, limit);
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let connections = files.saturating_sub(OTHER_FILES).max(files / 2).min(MOST_CONNECTIONS);
+    usize::try_from(connections).unwrap_or(usize::MAX)
+}
+
+/// Where the server can be reached.
+#[derive(Clone)]
+struct Door {
+    address: std::net::SocketAddr,
+    tls: Option<Tls>,
+}
+
 /// The HTTP server as a child of the tree.
-fn http(
-    web: WebConfig,
-    ports: Ports,
-    seams: Seams,
-    listening: watch::Sender<Option<std::net::SocketAddr>>,
-) -> ChildSpec {
+fn http(web: WebConfig, ports: Ports, seams: Seams, listening: watch::Sender<Option<Door>>) -> ChildSpec {
     let grace = web.shutdown_grace;
     task("http", move |start| {
         let (web, ports) = (web.clone(), ports.clone());
@@ -125,17 +156,17 @@ fn http(
                 () = ports.leading() => {}
                 () = start.stopping() => return Ok(()),
             }
-            let (server, addresses) = jobbie_web::bind(web, ports.clone(), seams)?;
-            listening.send_replace(addresses.first().copied());
-            let handle = server.handle();
+            let server = jobbie_web::bind(web, ports.clone(), seams)?;
+            let address = server.addresses()?.first().copied();
+            listening.send_replace(address.map(|address| Door { address, tls: server.tls() }));
             let stopping = start.stopping();
             start.ready();
-            let serving = tokio::spawn(server);
-            stopping.await;
-            // Streams and long polls end by themselves when they are told, whatever it is that stops the server.
-            ports.begin_stopping();
-            handle.stop(true).await;
-            serving.await.unwrap_or(Ok(()))
+            let stop = async {
+                stopping.await;
+                // Streams and long polls end by themselves when they are told, whatever it is that stops the server.
+                ports.begin_stopping();
+            };
+            server.run(stop).await
         }
     })
     .family("http")

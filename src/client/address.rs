@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where the server is: `http://host[:port][/prefix]`, and how names go into a path.
+//! Where the server is: `http[s]://host[:port][/prefix]`, and how names go into a path.
 
 use super::Error;
 
 /// A parsed server address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base {
+    /// Whether it is reached over TLS.
+    pub is_secure: bool,
     /// Host name or address, without brackets.
     pub host: String,
     /// TCP port.
@@ -18,15 +20,11 @@ impl Base {
     /// Reads an address; the scheme may be left out.
     pub fn parse(url: &str) -> Result<Self, Error> {
         let wrong = |why: &str| Error::Address(format!("{url:?} is not a server address: {why}"));
-        let rest = match url.split_once("://") {
-            Some(("http", rest)) => rest,
-            Some(("https", _)) => {
-                return Err(wrong(
-                    "this command line speaks plain http only; point --url at the inside of the TLS proxy",
-                ));
-            }
-            Some(_) => return Err(wrong("it must start with http://")),
-            None => url,
+        let (is_secure, rest) = match url.split_once("://") {
+            Some(("http", rest)) => (false, rest),
+            Some(("https", rest)) => (true, rest),
+            Some(_) => return Err(wrong("it must start with http:// or https://")),
+            None => (false, url),
         };
         if rest.bytes().any(|b| b <= b' ' || b == 0x7f || matches!(b, b'?' | b'#' | b'@')) {
             return Err(wrong("expected http://host:port or http://host:port/base-path"));
@@ -46,12 +44,13 @@ impl Base {
             return Err(wrong("the host is missing"));
         }
         let port = match port {
+            None if is_secure => 443,
             None => 80,
             Some(text) => text.parse().map_err(|_| wrong("the port is not a number below 65536"))?,
         };
         let path = path.trim_matches('/');
         let prefix = if path.is_empty() { String::new() } else { format!("/{path}") };
-        Ok(Self { host: host.to_owned(), port, prefix })
+        Ok(Self { is_secure, host: host.to_owned(), port, prefix })
     }
 
     /// `host:port`, as in the `Host` header.
@@ -65,7 +64,8 @@ impl Base {
 
     /// The address as a URL.
     pub fn url(&self) -> String {
-        format!("http://{}{}", self.authority(), self.prefix)
+        let scheme = if self.is_secure { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.authority(), self.prefix)
     }
 }
 
@@ -98,20 +98,15 @@ mod tests {
         assert_eq!(parsed("http://jobs/x/y/"), ("jobs".into(), 80, "/x/y".into()));
         assert_eq!(parsed("http://[::1]:8080"), ("::1".into(), 8080, String::new()));
         assert_eq!(Base::parse("http://[::1]:8080/a").unwrap().url(), "http://[::1]:8080/a");
+        let secure = Base::parse("https://jobs.example/a").unwrap();
+        assert_eq!((secure.url().as_str(), secure.is_secure), ("https://jobs.example:443/a", true));
     }
 
     #[test]
     fn wrong_addresses_are_refused() {
-        for url in [
-            "https://x",
-            "ftp://x",
-            "http://",
-            "http://a:b",
-            "http://u@h",
-            "http://h/?q",
-            "http://[::1",
-            "http://h h",
-        ] {
+        for url in
+            ["ftp://x", "http://", "http://a:b", "http://u@h", "http://h/?q", "http://[::1", "http://h h"]
+        {
             assert!(Base::parse(url).is_err(), "{url}");
         }
     }

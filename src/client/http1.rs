@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One HTTP/1.1 connection: write a request, read head and body. Keep-alive, `Content-Length`, chunked, and
-//! bodies that end with the connection. No pipelining, no TLS, no redirects.
+//! bodies that end with the connection, plain or over TLS. No pipelining, no redirects.
 //!
 //! Reading is cancel-safe: everything received stays in `buf`, and the only await is one `read`.
 
@@ -11,6 +11,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::tls::Tls;
 
 pub use chunked::Chunked;
 
@@ -19,9 +22,34 @@ const MAX_HEAD: usize = 64 << 10;
 /// Read size: one loopback segment.
 const READ: usize = 64 << 10;
 
+/// What is below HTTP.
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Wire {
+    async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.write_all(bytes).await,
+            Self::Tls(stream) => {
+                stream.write_all(bytes).await?;
+                stream.flush().await
+            }
+        }
+    }
+
+    async fn read_buf(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read_buf(buf).await,
+            Self::Tls(stream) => stream.read_buf(buf).await,
+        }
+    }
+}
+
 /// A connection and what has been received on it but not yet consumed.
 pub struct Conn {
-    stream: TcpStream,
+    wire: Wire,
     buf: Vec<u8>,
     at: usize,
     saw_answer: bool,
@@ -52,12 +80,19 @@ pub enum Framing {
 
 impl Conn {
     /// Connects, with `TCP_NODELAY`: without it a small write can wait 40 ms for an acknowledgement.
-    pub async fn open(host: &str, port: u16, timeout: Duration) -> io::Result<Self> {
-        let stream = tokio::time::timeout(timeout, TcpStream::connect((host, port)))
+    pub async fn open(host: &str, port: u16, tls: Option<&Tls>, timeout: Duration) -> io::Result<Self> {
+        let opening = async {
+            let stream = TcpStream::connect((host, port)).await?;
+            stream.set_nodelay(true)?;
+            match tls {
+                None => Ok::<_, io::Error>(Wire::Plain(stream)),
+                Some(tls) => Ok(Wire::Tls(Box::new(tls.connect(stream).await?))),
+            }
+        };
+        let wire = tokio::time::timeout(timeout, opening)
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "connecting took too long"))??;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buf: Vec::with_capacity(READ), at: 0, saw_answer: false, reusable: true })
+        Ok(Self { wire, buf: Vec::with_capacity(READ), at: 0, saw_answer: false, reusable: true })
     }
 
     /// Whether any byte of an answer to the last request was seen.
@@ -83,7 +118,7 @@ impl Conn {
     pub async fn send_and_read_head(&mut self, request: &[u8]) -> io::Result<(Head, Framing)> {
         self.saw_answer = false;
         self.reusable = false; // until the answer is complete
-        self.stream.write_all(request).await?;
+        self.wire.write_all(request).await?;
         loop {
             if let Some((used, head, framing)) = parse_head(&self.buf[self.at..])? {
                 self.at += used;
@@ -165,7 +200,7 @@ impl Conn {
             self.at = 0;
         }
         self.buf.reserve(READ);
-        let count = self.stream.read_buf(&mut self.buf).await?;
+        let count = self.wire.read_buf(&mut self.buf).await?;
         self.saw_answer |= count > 0;
         Ok(count)
     }

@@ -22,7 +22,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 /// Libraries say when something is wrong, not what they do.
-const FILTER: &str = "info,openraft=error,fjall=warn,lsm_tree=warn,actix_server=warn";
+/// What `actix_http` calls an error is a malformed request, and anybody can send one a thousand times a second.
+const FILTER: &str = "info,openraft=error,fjall=warn,lsm_tree=warn,actix_http=off";
 
 /// Begins to log to stderr; `JOBBIE_LOG` changes what is logged.
 pub fn to_stderr(json: bool) {

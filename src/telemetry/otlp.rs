@@ -263,7 +263,7 @@ impl Collector {
         let kept = self.connection.take();
         let mut connection = match kept {
             Some(connection) => connection,
-            None => Conn::open(&self.at.host, self.at.port, ANSWER).await?,
+            None => Conn::open(&self.at.host, self.at.port, None, ANSWER).await?,
         };
         let mut answer = Vec::new();
         let head = connection.roundtrip(request, &mut answer, MAX_ANSWER).await?;

@@ -26,6 +26,8 @@ pub struct Launch {
     env: Vec<(String, String)>,
     may_panic: bool,
     ready: &'static str,
+    is_secure: bool,
+    files: Option<u64>,
 }
 
 /// A process that ended instead of serving.
@@ -41,7 +43,15 @@ impl Launch {
     /// A server on a fresh directory.
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("jobbie-test-").tempdir().expect("a temporary directory");
-        Self { dir: Arc::new(dir), args: Vec::new(), env: Vec::new(), may_panic: false, ready: "/readyz" }
+        Self {
+            dir: Arc::new(dir),
+            args: Vec::new(),
+            env: Vec::new(),
+            may_panic: false,
+            ready: "/readyz",
+            is_secure: false,
+            files: None,
+        }
     }
 
     /// With another argument.
@@ -68,13 +78,36 @@ impl Launch {
         self
     }
 
+    /// With TLS, so that the line with the address has to do for readiness.
+    pub fn secure(mut self, cert: &Path, key: &Path) -> Self {
+        self.is_secure = true;
+        self.arg("--tls-cert")
+            .arg(cert.to_str().expect("text"))
+            .arg("--tls-key")
+            .arg(key.to_str().expect("text"))
+    }
+
+    /// With so many files that it may open.
+    pub const fn files(mut self, files: u64) -> Self {
+        self.files = Some(files);
+        self
+    }
+
     /// The data directory.
     pub fn data(&self) -> std::path::PathBuf {
         self.dir.path().join("data")
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_jobbie"));
+        let binary = env!("CARGO_BIN_EXE_jobbie");
+        let mut command = match self.files {
+            None => Command::new(binary),
+            Some(files) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\""), binary]);
+                shell
+            }
+        };
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("JOBBIE_")) {
             command.env_remove(name);
         }
@@ -112,7 +145,9 @@ impl Launch {
             return Err(Exited { status, output: output.text() });
         };
         let server = Server { child: Some(child), addr, output, launch: self.clone() };
-        server.wait_ready();
+        if !self.is_secure {
+            server.wait_ready();
+        }
         Ok(server)
     }
 
@@ -137,7 +172,8 @@ impl Launch {
 }
 
 fn bound_address(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once("listening on http://")?;
+    let (_, rest) = line.split_once("listening on http")?;
+    let (_, rest) = rest.split_once("://")?;
     rest.split(|c: char| c.is_whitespace() || c == '/' || c == '"').next()?.parse().ok()
 }
 
@@ -247,9 +283,21 @@ impl Server {
 
     /// Asks the process to stop.
     pub fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Sends a signal, such as `-HUP`.
+    pub fn signal(&self, signal: &str) {
         let pid = self.pid().to_string();
-        let status = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
-        assert!(status.success(), "kill -TERM {pid}: {status}");
+        let status = Command::new("kill").args([signal, &pid]).status().expect("kill runs");
+        assert!(status.success(), "kill {signal} {pid}: {status}");
+    }
+
+    /// Bytes of memory that it has now.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line with VmRSS");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 
     /// Waits for the end of the process.

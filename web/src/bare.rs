@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The yardstick of `jobbie bench`: the same HTTP server and the same parsing and checking of the same body,
+//! The yardstick of `jobbie bench`: actix's own HTTP server and the same parsing and checking of the same body,
 //! answered directly. What it reaches is what any broker behind it could reach at most.
 
 use std::future::Future;

@@ -10,35 +10,35 @@
 //! still sends looks like a broken network, not like an answer.
 
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header::{CONTENT_LENGTH, HeaderMap};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::call::BodyType;
 use crate::error::{Code, Detail, Problem};
 use crate::routes::Takes;
+use crate::shares::{Refused, Share, Shares};
 use crate::wire::{Limits, msgpack};
 
 /// What all bodies together may hold: sixteen of the largest.
-const TOTAL: usize = 256 * 1024 * 1024;
+pub const TOTAL: usize = 256 * 1024 * 1024;
 /// The unit they are counted in. A body below it is not counted: the buffers of its connection are as large,
 /// and so small calls pass however much is being uploaded.
 const UNIT: usize = 16 * 1024;
 /// How long a body may take to arrive: 16 MiB at a little more than 4 Mbit/s.
-const BODY_TIME: Duration = Duration::from_secs(30);
+pub const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// The room that the bodies of all requests share.
-pub struct Bodies(Arc<Semaphore>);
+pub struct Bodies(Shares);
 
 impl Default for Bodies {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(TOTAL / UNIT)))
+        Self(Shares::new(TOTAL / UNIT))
     }
 }
 
@@ -46,7 +46,7 @@ impl Default for Bodies {
 #[derive(Default)]
 pub struct Body {
     text: Bytes,
-    _room: Option<OwnedSemaphorePermit>,
+    _room: Option<Share>,
 }
 
 impl Deref for Body {
@@ -57,35 +57,24 @@ impl Deref for Body {
 }
 
 /// What one body has taken of the room of all.
-struct Room<'b> {
-    bodies: &'b Bodies,
-    taken: Option<OwnedSemaphorePermit>,
-}
+struct Room(Share);
 
-impl Room<'_> {
+impl Room {
     /// Takes what is missing for a body of that size.
     fn cover(&mut self, bytes: usize) -> Result<(), Problem> {
-        let taken = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let missing = (bytes / UNIT).saturating_sub(taken);
-        if missing == 0 {
-            return Ok(());
-        }
-        let more =
-            u32::try_from(missing).ok().and_then(|n| self.bodies.0.clone().try_acquire_many_owned(n).ok());
-        let Some(more) = more else {
-            let message = "the bodies that are being sent take all the memory there is for them";
-            return Err(Problem::new(Code::Overloaded, message).retry_after(1));
-        };
-        match &mut self.taken {
-            Some(taken) => taken.merge(more),
-            none => *none = Some(more),
-        }
-        Ok(())
+        let missing = (bytes / UNIT).saturating_sub(self.0.units());
+        self.0.grow(missing).map_err(|refused| {
+            let message = match refused {
+                Refused::Full => "the bodies that are being sent take all the memory there is for them",
+                Refused::Share => "the bodies that this address is sending take its share of the memory",
+            };
+            Problem::new(Code::Overloaded, message).retry_after(1)
+        })
     }
 }
 
 impl Bodies {
-    /// Reads the body of a call.
+    /// Reads the body of a call; what it takes counts for `client`, if it is known.
     ///
     /// # Errors
     /// `PAYLOAD_TOO_LARGE`, `REQUEST_TIMEOUT`, `OVERLOADED`, `UNSUPPORTED_MEDIA_TYPE`, `VALIDATION`.
@@ -95,6 +84,7 @@ impl Bodies {
         headers: &HeaderMap,
         takes: Takes,
         limits: &Limits,
+        client: Option<IpAddr>,
     ) -> Result<Body, Problem> {
         let Some(limit) = takes.size().map(|size| size.limit(limits)) else { return Ok(Body::default()) };
         let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -102,18 +92,19 @@ impl Bodies {
             return Err(Problem::too_large("the body", length, limit));
         }
         let deadline = Instant::now() + BODY_TIME;
-        let (bytes, mut room) = match timeout_at(deadline, self.collect(&mut payload, length, limit)).await {
-            Ok(Ok(read)) => read,
-            Ok(Err(problem)) => {
-                // How that ends changes nothing in the answer.
-                let _ = timeout_at(deadline, skip(&mut payload, limits.body)).await;
-                return Err(problem);
-            }
-            Err(_) => {
-                let message = format!("the body did not arrive within {} s", BODY_TIME.as_secs());
-                return Err(Problem::new(Code::RequestTimeout, message));
-            }
-        };
+        let (bytes, mut room) =
+            match timeout_at(deadline, self.collect(&mut payload, length, limit, client)).await {
+                Ok(Ok(read)) => read,
+                Ok(Err(problem)) => {
+                    // How that ends changes nothing in the answer.
+                    let _ = timeout_at(deadline, skip(&mut payload, limits.body)).await;
+                    return Err(problem);
+                }
+                Err(_) => {
+                    let message = format!("the body did not arrive within {} s", BODY_TIME.as_secs());
+                    return Err(Problem::new(Code::RequestTimeout, message));
+                }
+            };
         let kind = BodyType::of(headers);
         let right = match kind {
             BodyType::Json => true,
@@ -131,7 +122,7 @@ impl Bodies {
         } else {
             bytes
         };
-        Ok(Body { text, _room: room.taken })
+        Ok(Body { text, _room: (room.0.units() > 0).then_some(room.0) })
     }
 
     /// The whole body. What came in one piece, as most bodies do, is not copied.
@@ -140,11 +131,12 @@ impl Bodies {
         payload: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
         length: Option<usize>,
         limit: usize,
-    ) -> Result<(Bytes, Room<'_>), Problem> {
+        client: Option<IpAddr>,
+    ) -> Result<(Bytes, Room), Problem> {
         if let Some(length) = length.filter(|length| *length > limit) {
             return Err(Problem::too_large("the body", length, limit));
         }
-        let mut room = Room { bodies: self, taken: None };
+        let mut room = Room(self.0.nothing(client));
         let (mut first, mut whole) = (Bytes::new(), BytesMut::new());
         while let Some(part) = payload.next().await {
             let part =
@@ -214,11 +206,11 @@ mod tests {
 
     async fn read(bodies: &Bodies, size: usize, takes: Takes) -> Result<Body, Problem> {
         let headers = headers("application/json");
-        bodies.read(parts(size, 30_000), &headers, takes, &Limits::default()).await
+        bodies.read(parts(size, 30_000), &headers, takes, &Limits::default(), None).await
     }
 
     fn free(bodies: &Bodies) -> usize {
-        bodies.0.available_permits()
+        bodies.0.free()
     }
 
     #[tokio::test]
@@ -255,7 +247,7 @@ mod tests {
         announced.insert(CONTENT_LENGTH, HeaderValue::from_static("16777216"));
         let slow = parts(60_000, 30_000).chain(stream::pending());
         let limits = Limits::default();
-        let mut reading = Box::pin(bodies.read(slow, &announced, Takes::Json(Size::Batch), &limits));
+        let mut reading = Box::pin(bodies.read(slow, &announced, Takes::Json(Size::Batch), &limits, None));
         assert!(futures_util::poll!(&mut reading).is_pending());
         assert!((1..=8).contains(&(TOTAL / UNIT - free(&bodies))));
         drop(reading);
@@ -289,7 +281,7 @@ mod tests {
                 headers.insert(CONTENT_LENGTH, length);
             }
             let mut payload = parts(1_000_000, 30_000);
-            let read = bodies.read(&mut payload, &headers, Takes::Worker(Size::Job), &limits);
+            let read = bodies.read(&mut payload, &headers, Takes::Worker(Size::Job), &limits, None);
             assert!(read.await.is_err_and(|problem| problem.code == Code::PayloadTooLarge));
             assert!(payload.next().await.is_none());
         }
@@ -303,10 +295,10 @@ mod tests {
         packed.extend(vec![1; 0x0a_0000]);
         let payload = stream::iter([Ok::<_, String>(Bytes::from(packed))]);
         let headers = headers("application/msgpack");
-        let read = bodies.read(payload, &headers, Takes::Worker(Size::Job), &Limits::default()).await;
+        let read = bodies.read(payload, &headers, Takes::Worker(Size::Job), &Limits::default(), None).await;
         assert!(read.is_err_and(|problem| problem.code == Code::PayloadTooLarge));
         let payload = stream::iter([Ok::<_, String>(Bytes::from_static(b"\x80"))]);
-        let read = bodies.read(payload, &headers, Takes::Json(Size::Job), &Limits::default()).await;
+        let read = bodies.read(payload, &headers, Takes::Json(Size::Job), &Limits::default(), None).await;
         assert!(read.is_err_and(|problem| problem.code == Code::UnsupportedMediaType));
     }
 }

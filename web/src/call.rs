@@ -13,15 +13,16 @@ use jobbie_actors::ports::trace::{self, TraceContext};
 use jobbie_actors::ports::{Caller, Decided};
 use jobbie_broker::Reply;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::stats::Stats;
 use crate::body::{Bodies, Body};
 use crate::config::WebConfig;
 use crate::docs::Docs;
 use crate::error::{Code, Problem};
+use crate::forwarded::{Origin, Proxies};
 use crate::guard::Guard;
 use crate::seams::Seams;
+use crate::shares::{Refused, Share, Shares};
 use crate::wire::query::{Query, percent_decode};
 use crate::wire::read;
 
@@ -49,8 +50,10 @@ pub struct Web {
     pub seams: Seams,
     /// Which requests are refused without a look at them.
     pub guard: Guard,
-    /// One permit per open stream.
-    pub streams: Arc<Semaphore>,
+    /// The streams that may be open.
+    pub streams: Shares,
+    /// Who is believed about where calls come from.
+    pub proxies: Proxies,
     /// The room for the bodies of all requests.
     pub bodies: Bodies,
     /// Counts fetches, for the strategies that depend on it.
@@ -83,6 +86,8 @@ pub struct Call {
     pub parameters: &'static [&'static str],
     /// Who calls, in which namespace.
     pub caller: Caller,
+    /// Where the call comes from.
+    pub origin: Origin,
     /// Its id.
     pub request_id: Arc<str>,
     /// How to answer.
@@ -165,10 +170,13 @@ impl Call {
     /// Permission to open a stream; given back when it is dropped.
     ///
     /// # Errors
-    /// `OVERLOADED` if there are as many as there may be.
-    pub fn stream_permit(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        self.web.streams.clone().try_acquire_owned().map_err(|_| {
-            let message = format!("{} streams are open, which is the limit", self.web.config.max_streams);
+    /// `OVERLOADED` if there are as many as there may be, or this client has its share of them.
+    pub fn stream_permit(&self) -> Result<Share, Problem> {
+        self.web.streams.take(self.origin.one(), 1).map_err(|refused| {
+            let message = match refused {
+                Refused::Full => format!("{} streams are open, which is the limit", self.web.streams.total()),
+                Refused::Share => "this address has its share of the streams that may be open".to_owned(),
+            };
             Problem::new(Code::Overloaded, message).retry_after(5)
         })
     }

@@ -5,6 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::forwarded::Network;
+use crate::server::TlsFiles;
 use crate::wire::Limits;
 
 /// Settings of the HTTP server.
@@ -18,11 +20,17 @@ pub struct WebConfig {
     pub limits: Limits,
     /// Threads that read and write connections.
     pub workers: usize,
+    /// Connections that may be open at once.
+    pub max_connections: usize,
     /// Event and job streams that may be open at once.
     pub max_streams: usize,
     /// A request that takes this long, without what its caller asked to wait, is worth a line in the log; `None`
     /// writes none.
     pub slow_request: Option<Duration>,
+    /// Certificate and key; without them connections are not encrypted.
+    pub tls: Option<TlsFiles>,
+    /// Proxies that are believed when they say for whom they call.
+    pub trusted_proxies: Vec<Network>,
     /// How long requests that are being answered may take when the server stops.
     pub shutdown_grace: Duration,
     /// Listen on more than loopback although there are no keys.
@@ -38,9 +46,12 @@ impl Default for WebConfig {
             base_path: "/".into(),
             limits: Limits::default(),
             workers: std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 16)),
-            // A stream holds a connection and a few kilobytes; 10,000 of them fit the usual limit of open files.
+            max_connections: 25_000,
+            // A stream holds a connection and a few kilobytes.
             max_streams: 10_000,
             slow_request: Some(Duration::from_secs(1)),
+            tls: None,
+            trusted_proxies: Vec::new(),
             shutdown_grace: Duration::from_secs(10),
             insecure_no_auth: false,
             debug: false,

@@ -18,7 +18,9 @@ use jobbie_actors::ports::trace::{self, Current, OpenSpan};
 
 use crate::call::{Answer, BodyType, Call, Format, Web, problem_response, request_id, trace_of};
 use crate::error::{Code, Detail, Problem};
+use crate::forwarded::Origin;
 use crate::routes::{Parameters, Row, Takes};
+use crate::server;
 use crate::wire::query::Query;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -83,7 +85,7 @@ fn refusal(web: &Arc<Web>, allowed: Option<String>) -> actix_web::Route {
             if let Some(value) = allowed.and_then(|text| HeaderValue::from_str(&text).ok()) {
                 response.headers_mut().insert(ALLOW, value);
             }
-            finish(&web, &mut response, &id);
+            finish(&mut response, &id);
             web.ports.metrics().http(UNKNOWN, response.status().as_u16(), began.elapsed());
             response
         }
@@ -132,29 +134,31 @@ async fn answer(
         Takes::Worker(_) => Format::wanted(request.headers(), BodyType::of(request.headers())),
         _ => Format::Json,
     };
-    let call = receive(&web, &row, request, payload, &id, format);
+    let origin = server::origin(&web, &request);
+    let client = origin.client;
+    let call = receive(&web, &row, request, payload, origin, &id, format);
     let (answer, since) = attend(call, |call| (row.handler)(call)).await;
     let mut response = answer.unwrap_or_else(|problem| {
         match problem.code {
             Code::Internal => {
-                tracing::error!(route = row.path, error = problem.message, "a request failed");
+                tracing::error!(%client, route = row.path, error = problem.message, "a request failed");
             }
             Code::OutcomeUnknown => {
-                tracing::warn!(route = row.path, "the outcome of a request is not known");
+                tracing::warn!(%client, route = row.path, "the outcome of a request is not known");
             }
             // Answers to the caller; what other 503 and 507 come from is logged where it happens.
             _ => {}
         }
         problem_response(&problem, &id, format)
     });
-    finish(&web, &mut response, &id);
+    finish(&mut response, &id);
     // How long a long poll waited says how long there was nothing to do; of a stream this is the opening.
     let (status, waited) = (response.status().as_u16(), current.waited());
     let took = since.elapsed().saturating_sub(waited);
     web.ports.metrics().http(row.path, status, took);
     if web.config.slow_request.is_some_and(|slow| took >= slow) {
         let (ms, waited_ms) = (millis(took), millis(waited));
-        tracing::warn!(method = %row.method, route = row.path, status, ms, waited_ms, "slow request");
+        tracing::warn!(%client, method = %row.method, route = row.path, status, ms, waited_ms, "slow request");
     }
     response
 }
@@ -182,16 +186,12 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn finish(web: &Web, response: &mut HttpResponse, id: &str) {
+fn finish(response: &mut HttpResponse, id: &str) {
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(id) {
         headers.insert(REQUEST_ID, value);
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if *web.ports.stopping().borrow() {
-        // Whoever keeps a connection open should open the next one elsewhere.
-        response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
-    }
 }
 
 async fn receive(
@@ -199,16 +199,18 @@ async fn receive(
     row: &Row,
     request: HttpRequest,
     payload: web::Payload,
+    origin: Origin,
     id: &Arc<str>,
     format: Format,
 ) -> Result<Call, Problem> {
-    web.guard.check(&request, row.action)?;
+    web.guard.check(&request, &origin, row.action)?;
     let by = web.seams.authorizer.authorize(request.headers(), row.action)?;
     let namespace = web.seams.namespaces.resolve(request.headers(), &by)?;
     let parameters = known(request.query_string(), row.parameters)?;
-    let body = web.bodies.read(payload, request.headers(), row.takes, &web.config.limits).await?;
-    let caller = Caller { by, namespace };
-    Ok(Call { web: web.clone(), request, body, parameters, caller, request_id: id.clone(), format })
+    let limits = &web.config.limits;
+    let body = web.bodies.read(payload, request.headers(), row.takes, limits, origin.one()).await?;
+    let caller = Caller { by, namespace, lane: origin.lane(server::connection(&request)) };
+    Ok(Call { web: web.clone(), request, body, parameters, caller, origin, request_id: id.clone(), format })
 }
 
 /// The parameters that the handler may read.

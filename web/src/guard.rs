@@ -17,6 +17,7 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{HOST, HeaderName, ORIGIN};
 
 use crate::error::{Code, Problem};
+use crate::forwarded::Origin;
 use crate::seams::Action;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -37,12 +38,14 @@ impl Guard {
     ///
     /// # Errors
     /// `FORBIDDEN`.
-    pub fn check(self, request: &HttpRequest, action: Action) -> Result<(), Problem> {
+    pub fn check(self, request: &HttpRequest, from: &Origin, action: Action) -> Result<(), Problem> {
         let header =
             |name: HeaderName| request.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
         let authority = request.uri().authority().map(actix_web::http::uri::Authority::as_str);
         let asked = Asked {
             host: authority.or_else(|| header(HOST)),
+            forwarded_host: from.host.as_deref(),
+            secure: from.secure,
             origin: header(ORIGIN),
             fetch_site: header(SEC_FETCH_SITE),
             page: action == Action::Public,
@@ -62,9 +65,10 @@ impl Guard {
         }
         if let Some(origin) = asked.origin {
             let (scheme, from) = origin.split_once("://").unwrap_or_default();
-            // On another bind a proxy may speak TLS for the server.
-            let plain = scheme.eq_ignore_ascii_case("http") || self == Self::Anywhere;
-            if !plain || !from.eq_ignore_ascii_case(host) {
+            let expected = if asked.secure { "https" } else { "http" };
+            // On another bind a proxy that nobody has named may speak TLS for the server.
+            let right = scheme.eq_ignore_ascii_case(expected) || self == Self::Anywhere;
+            if !right || !from.eq_ignore_ascii_case(asked.forwarded_host.unwrap_or(host)) {
                 return Err(forbidden("pages of other sites may not call this server while it has no keys"));
             }
         }
@@ -78,8 +82,12 @@ impl Guard {
     }
 }
 
+#[derive(Default)]
 struct Asked<'a> {
     host: Option<&'a str>,
+    /// The host that a trusted proxy was asked for.
+    forwarded_host: Option<&'a str>,
+    secure: bool,
     origin: Option<&'a str>,
     fetch_site: Option<&'a str>,
     page: bool,
@@ -140,7 +148,8 @@ mod tests {
     }
 
     fn ask(guard: Guard, host: &str, origin: Option<&str>, site: Option<&str>, page: bool) -> bool {
-        guard.decide(&Asked { host: Some(host), origin, fetch_site: site, page }).is_ok()
+        let asked = Asked { host: Some(host), origin, fetch_site: site, page, ..Asked::default() };
+        guard.decide(&asked).is_ok()
     }
 
     #[test]
@@ -155,7 +164,7 @@ mod tests {
         assert!(!at("localhost:8080", None, Some("cross-site")));
         assert!(ask(Guard::Loopback, "localhost", None, Some("cross-site"), true), "a link to the page");
         assert!(ask(Guard::Loopback, "localhost", None, Some("same-site"), true), "a link on the next port");
-        let missing = Asked { host: None, origin: None, fetch_site: None, page: false };
+        let missing = Asked::default();
         assert!(Guard::Loopback.decide(&missing).is_err());
     }
 
@@ -178,6 +187,24 @@ mod tests {
         assert!(!at(None, Some("same-site")));
         assert!(!ask(Guard::Anywhere, "jobs.example", None, Some("same-site"), false));
         assert!(!ask(Guard::Loopback, "localhost:8080", Some("http://localhost:3000"), None, true));
+    }
+
+    #[test]
+    fn behind_a_proxy_the_origin_is_what_the_proxy_was_asked_for() {
+        let at = |origin, forwarded_host, secure| {
+            let host = Some("localhost:8080");
+            let asked = Asked { host, forwarded_host, secure, origin: Some(origin), ..Asked::default() };
+            Guard::Loopback.decide(&asked).is_ok()
+        };
+        assert!(at("https://jobs.example", Some("jobs.example"), true));
+        assert!(!at("http://jobs.example", Some("jobs.example"), true), "not the page of that site");
+        assert!(!at("https://evil.example", Some("jobs.example"), true));
+        assert!(at("https://localhost:8080", None, true));
+        assert!(!at("https://localhost:8080", None, false));
+        // A name that leads to this machine is refused whatever else is sent with it.
+        let host = Some("evil.example");
+        let rebound = Asked { host, forwarded_host: Some("localhost"), ..Asked::default() };
+        assert!(Guard::Loopback.decide(&rebound).is_err());
     }
 
     #[test]

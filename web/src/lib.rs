@@ -22,14 +22,16 @@ pub mod dashboard;
 mod dispatch;
 pub mod docs;
 pub mod error;
+pub mod forwarded;
 pub mod guard;
 pub mod routes;
 pub mod seams;
 mod server;
+pub mod shares;
 pub mod sse;
 pub mod wire;
 
 pub use config::WebConfig;
 pub use seams::Seams;
-pub use server::{bind, check};
+pub use server::{Server, Tls, TlsFiles, bind, check};
 pub use wire::Limits;

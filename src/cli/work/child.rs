@@ -26,7 +26,7 @@ const AFTERWARDS: Duration = Duration::from_secs(1);
 /// What is run for every job.
 pub struct Program {
     words: Vec<OsString>,
-    env: Vec<(&'static str, String)>,
+    env: Vec<(&'static str, OsString)>,
 }
 
 /// What a run needs to know about its job.
@@ -77,8 +77,9 @@ impl Program {
                 .collect(),
             _ => command.into_iter().map(OsString::from).collect(),
         };
-        let mut env = vec![("JOBBIE_URL", client.base().url())];
-        env.extend(client.api_key().map(|key| ("JOBBIE_API_KEY", key.to_owned())));
+        let mut env = vec![("JOBBIE_URL", OsString::from(client.base().url()))];
+        env.extend(client.api_key().map(|key| ("JOBBIE_API_KEY", key.into())));
+        env.extend(client.authorities().map(|file| ("JOBBIE_CA_CERT", file.into())));
         Self { words, env }
     }
 
