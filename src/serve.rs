@@ -30,6 +30,7 @@ const REST: Duration = Duration::from_secs(1);
 /// If it cannot be started.
 pub fn run(config: Config) -> Result<ExitCode> {
     telemetry::log::to_stderr(config.json_logs);
+    without_huge_pages();
     let mut wiring = Wiring::default();
     jobbie_enterprise::install(&mut wiring);
     let Wiring { extensions, seams } = wiring;
@@ -99,6 +100,18 @@ pub fn run(config: Config) -> Result<ExitCode> {
         Ok(ExitCode::from(exit.code))
     })
 }
+
+/// The allocator asks for huge pages, and the kernel gives 2 MiB at once for the first byte that is touched. That is half
+/// of an idle server's memory and a sixth of a busy one's, and none of its speed (docs/performance.md).
+#[cfg(target_os = "linux")]
+fn without_huge_pages() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "huge pages stay on: more memory is used than needed");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn without_huge_pages() {}
 
 /// The settings of the HTTP server.
 fn web_config(config: &Config) -> WebConfig {

@@ -39,6 +39,16 @@ fn info_tells_what_an_acknowledgement_means() {
     assert!(answer.index() > before, "an index of the log");
 }
 
+/// Half of an idle server's memory was huge pages that the allocator had asked for.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_is_not_taken_in_huge_pages() {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", shared().pid())).unwrap();
+    // Kernels before 5.0 do not say.
+    let said = status.lines().find_map(|line| line.strip_prefix("THP_enabled:"));
+    assert!(said.is_none_or(|said| said.trim() == "0"), "{said:?}");
+}
+
 #[test]
 fn relaxed_durability_is_said_aloud() {
     let server = Launch::new().arg("--durability").arg("relaxed").start();

@@ -72,7 +72,7 @@ pub const ENQUEUE_BATCH: &[Goal] = &[Goal::RatioAtLeast(1.5), Goal::CpuAtMost(11
 pub const CYCLE_BATCH: &[Goal] = &[Goal::RatioAtLeast(1.0), Goal::CpuAtMost(16.0)];
 /// 64 workers against 16.
 pub const MORE_WORKERS: &[Goal] = &[Goal::RatioAtLeast(1.0)];
-/// Producers and workers with single calls. A hundredth of the jobs is what the run's last 50 ms bring in.
+/// Producers and workers with single calls. A hundredth of the jobs is what 50 ms of a run of 5 s bring in.
 pub const MIXED: &[Goal] = &[Goal::RatioAtLeast(0.09), Goal::BacklogAtMost(0.01)];
 /// Producers with single calls, workers on streams.
 pub const MIXED_STREAM: &[Goal] = &[Goal::RatioAtLeast(0.20), Goal::BacklogAtMost(0.01)];

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, Notify};
 use tokio::task::JoinSet;
 
 use super::stats::Part;
@@ -46,14 +46,34 @@ pub struct Backlog {
     pub most: u64,
 }
 
-/// Counts what producers are ahead of workers.
-#[derive(Debug, Default)]
+/// Counts what producers are ahead of workers, and holds them back when that is too much.
+#[derive(Debug)]
 pub struct Lead {
     now: AtomicI64,
     most: AtomicI64,
+    allowed: i64,
+    acked: Notify,
 }
 
 impl Lead {
+    /// Producers may be this many jobs ahead; `None` for any number.
+    pub fn new(allowed: Option<u32>) -> Self {
+        let allowed = allowed.map_or(i64::MAX, i64::from);
+        Self { now: AtomicI64::new(0), most: AtomicI64::new(0), allowed, acked: Notify::new() }
+    }
+
+    /// Waits until a producer may go on, or the gate closes.
+    pub async fn room(&self, gate: &Gate) {
+        let is_far = || self.now.load(Ordering::Relaxed) >= self.allowed;
+        while is_far() {
+            // Registered before it is looked at again, or an ack in between would be missed.
+            let acked = self.acked.notified();
+            if is_far() && tokio::time::timeout_at(gate.deadline().into(), acked).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// A job was acknowledged to a producer.
     pub fn produced(&self) {
         let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
@@ -63,6 +83,7 @@ impl Lead {
     /// Jobs were acked.
     pub fn acked(&self, jobs: u64) {
         self.now.fetch_sub(i64::try_from(jobs).unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.acked.notify_waiters();
     }
 
     /// So far. A job may be acked before its producer has its answer, so the count is below zero at times.
@@ -149,11 +170,29 @@ mod tests {
 
     #[test]
     fn a_lead_has_an_end_and_a_peak() {
-        let lead = Lead::default();
+        let lead = Lead::new(None);
         (0..5).for_each(|_| lead.produced());
         lead.acked(3);
         assert_eq!(lead.backlog(), Backlog { left: 2, most: 5 });
         lead.acked(3);
         assert_eq!(lead.backlog(), Backlog { left: 0, most: 5 });
+    }
+
+    #[tokio::test]
+    async fn producers_wait_while_they_are_too_far_ahead() {
+        let (lead, open) = (Lead::new(Some(2)), Gate::new(Duration::from_secs(60), None));
+        lead.room(&open).await;
+        (0..2).for_each(|_| lead.produced());
+        let mut waiting = std::pin::pin!(lead.room(&open));
+        let is_waiting = tokio::select! {
+            biased;
+            () = waiting.as_mut() => false,
+            () = std::future::ready(()) => true,
+        };
+        assert!(is_waiting);
+        lead.acked(1);
+        waiting.await;
+        lead.produced();
+        lead.room(&Gate::new(Duration::ZERO, None)).await;
     }
 }

@@ -14,6 +14,10 @@ use super::{cycle, enqueue, stream};
 /// Seconds of a worker's long poll: short, so that a run ends soon after its time.
 const WAIT: u32 = 1;
 
+/// Jobs that producers may be ahead of workers: four for each worker. Without a bound 16 producers with one request per job
+/// outrun 16 workers with two, and what is measured is a queue that grows.
+const AHEAD: u32 = 64;
+
 /// How the workers work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Workers {
@@ -23,17 +27,18 @@ pub enum Workers {
     Streams(usize),
 }
 
-/// `producers` and as many workers.
+/// `producers` and as many workers; the producers keep pace with them, or do not.
 pub async fn run(
     target: &Arc<Target>,
     producers: usize,
     workers: Workers,
+    keep_pace: bool,
     gate: &Arc<Gate>,
     queue: &str,
     payload: usize,
 ) -> Result<Measured> {
     let request = Arc::new(enqueue::single(target, queue, payload));
-    let lead = Arc::new(Lead::default());
+    let lead = Arc::new(Lead::new(keep_pace.then_some(AHEAD)));
     let mut measured = load::run(target, producers * 2, gate, |i, line| {
         let (target, gate, queue) = (target.clone(), gate.clone(), queue.to_owned());
         let (request, lead) = (request.clone(), lead.clone());
@@ -64,6 +69,7 @@ pub async fn run(
 async fn produce(gate: &Gate, request: &[u8], lead: &Lead, mut line: Line) -> Result<Line> {
     let mut refused = 0;
     while refused < PATIENCE && gate.is_open() {
+        lead.room(gate).await;
         if line.send(request).await? {
             lead.produced();
             refused = 0;

@@ -213,7 +213,7 @@ jobs/s: jobs per second; where workers take part, jobs that were acked. bare: si
 HTTP stack parses, checks and answers at once, on the same connections (batches, streams and mixed loads: on 64), measured
 before and after the row. p50, p99: milliseconds per request; mixed: per enqueue; latency: from the start of the enqueue to
 the job at the worker. cpu, load: microseconds of CPU per job of the server and of the load generator. left: jobs that
-producers were ahead of workers at the end, and at most.";
+producers were ahead of workers at the end, and at most; they wait while it is 64, unless the row says unpaced.";
 
 /// The rows as a table.
 pub fn table(rows: &[Row]) -> Table {

@@ -215,18 +215,24 @@ async fn streams(session: &mut Session<'_>) -> Result<()> {
 
 async fn mixed_load(session: &mut Session<'_>, name: &'static str, workers: Workers) -> Result<()> {
     let payload = session.command.payload;
-    let (work, held_to) = match workers {
+    let (work, goals) = match workers {
         Workers::Single => (format!("{PRODUCERS} producers, {PRODUCERS} workers, single"), goals::MIXED),
         Workers::Streams(prefetch) => {
             (format!("{PRODUCERS} producers, {PRODUCERS} streams, prefetch {prefetch}"), goals::MIXED_STREAM)
         }
     };
-    let mut server = session.server().await?;
-    let queue = server.queue();
-    let before = session.before(&server, Some(BARE_CONNECTIONS)).await?;
-    let run = mixed::run(&server.target, PRODUCERS, workers, &session.gate(), &queue, payload).await?;
-    let row = Row::rate(name, work, 2 * PRODUCERS, run);
-    let row = session.after(&server, before, row).await?;
-    session.push(row.held_to(session.goals(held_to)))?;
-    server.close(session.command.keep).await
+    for keep_pace in [true, false] {
+        let mut server = session.server().await?;
+        let queue = server.queue();
+        let before = session.before(&server, Some(BARE_CONNECTIONS)).await?;
+        let gate = session.gate();
+        let run = mixed::run(&server.target, PRODUCERS, workers, keep_pace, &gate, &queue, payload).await?;
+        // Only the load in balance is held to anything: the other one shows what is left when nobody waits.
+        let (work, held_to) =
+            if keep_pace { (work.clone(), goals) } else { (format!("{work}, unpaced"), &[][..]) };
+        let row = session.after(&server, before, Row::rate(name, work, 2 * PRODUCERS, run)).await?;
+        session.push(row.held_to(session.goals(held_to)))?;
+        server.close(session.command.keep).await?;
+    }
+    Ok(())
 }
