@@ -410,3 +410,28 @@ fn five_thousand_idle_streams_are_bearable() {
     }
     assert_eq!(jobs, 1);
 }
+
+#[test]
+fn answers_that_nobody_reads_have_a_bound() {
+    let server = Launch::new().start();
+    for _ in 0..45 {
+        server.enqueue(&json!({"queue": "big", "payload": "x".repeat(200_000)}));
+    }
+    let ask = Request::get("/jobs?queue=big&limit=100").bytes(server.addr(), true);
+    let mut unread = Vec::new();
+    let mut statuses = Vec::new();
+    for _ in 0..60 {
+        let mut conn = Conn::open(server.addr()).unwrap();
+        conn.send(&ask).unwrap();
+        statuses.push(conn.head("GET", Instant::now() + SOON).unwrap().status);
+        unread.push(conn);
+    }
+    assert!(statuses[..10].iter().all(|status| *status == 200), "{statuses:?}");
+    assert!(statuses.contains(&429), "{statuses:?}");
+    assert_eq!(server.get("/queues/big").status(), 200, "what is small is answered");
+    drop(unread);
+    let deadline = Instant::now() + SOON;
+    while server.get("/jobs?queue=big&limit=100").status() != 200 {
+        assert!(Instant::now() < deadline, "the room is free again");
+    }
+}

@@ -190,7 +190,7 @@ fn answers_that_are_not_let_out_are_given_up() {
     const INITIAL_WINDOW: u16 = 4;
     let server = Launch::new().start();
     for _ in 0..20 {
-        server.enqueue(&json!({"queue": "big", "payload": "x".repeat(200_000)}));
+        server.enqueue(&json!({"queue": "big", "payload": "x".repeat(40_000)}));
     }
     bounded(&server, || {
         let mut conn = Conn::greet(server.addr(), &[(INITIAL_WINDOW, 0)]).unwrap();

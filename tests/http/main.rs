@@ -37,5 +37,4 @@ mod stream;
 mod telemetry;
 mod threads;
 mod tls;
-mod turns;
 mod unique;

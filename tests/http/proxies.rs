@@ -5,13 +5,16 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
+use crate::fixture::name;
 use crate::support::{Launch, Request, Server, Stream};
 
 /// Few enough files that a share is reached soon.
 const FILES: u64 = 1_500;
 
 fn stream(addr: SocketAddr, header: &str, value: &str) -> Result<Stream, u16> {
-    let opened = Stream::open(addr, "/stream?queues=q&worker_id=w", &[(header, value)]);
+    // Each its own worker: one that connects again takes its old stream's place.
+    let path = format!("/stream?queues=q&worker_id={}", name("w"));
+    let opened = Stream::open(addr, &path, &[(header, value)]);
     opened.expect("the server answers").map_err(|answer| answer.status())
 }
 

@@ -52,6 +52,8 @@ pub struct Web {
     pub guard: Guard,
     /// The streams that may be open.
     pub streams: Shares,
+    /// The room for the answers that are being read.
+    pub answers: Shares,
     /// Who is believed about where calls come from.
     pub proxies: Proxies,
     /// The room for the bodies of all requests.

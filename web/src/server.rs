@@ -101,6 +101,7 @@ pub fn bind(config: WebConfig, ports: Ports, seams: Seams) -> Result<Server> {
     let web = Arc::new(Web {
         docs: Docs::new(&base),
         streams: Shares::new(config.max_streams),
+        answers: Shares::new(service::ANSWERS / service::UNIT),
         bodies: Bodies::default(),
         turn: AtomicU64::new(ports.now().0),
         stats: Stats::default(),
@@ -317,6 +318,7 @@ mod tests {
             ("| connections", format!("| {},000,", config.max_connections / 1_000)),
             ("| event and job", format!("| {},000,", config.max_streams / 1_000)),
             ("| bodies being", format!("| {} MiB |", body::TOTAL >> 20)),
+            ("| answers to reads", format!("| {} MiB |", service::ANSWERS >> 20)),
         ] {
             assert!(row(begin).contains(&number), "{begin}: {number} expected in {}", row(begin));
         }

@@ -95,7 +95,10 @@ pub fn run(served: Served, mut incoming: mpsc::UnboundedReceiver<Accepted>) -> s
         forbid_blocking("http");
         let app = service::build(&served.web, &served.rows).await;
         let app = Rc::new(app.map_err(|()| std::io::Error::other("the application cannot be built"))?);
-        let answer = move |request: Request| service::answer(app.clone(), request);
+        let stopping = served.web.ports.stopping();
+        let web = served.web.clone();
+        let answer =
+            move |request: Request| service::answer(app.clone(), web.clone(), stopping.clone(), request);
         let http1 = http1(answer.clone()).await?;
         let clock = Rc::new(Clock::default());
         let connections = Connections::default();
