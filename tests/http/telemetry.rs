@@ -42,6 +42,8 @@ fn a_job_is_a_trace_from_its_enqueue_to_its_end() {
     server.settle("ack", &server.take("q"), json!({})).expect(200);
     let spans = collector.spans(|spans| spans.iter().filter(|span| span.name == "attempt").count() == 2);
 
+    // The server was asked whether it is ready before it was asked for anything else.
+    assert!(spans.iter().all(|span| !span.name.contains("readyz")), "{spans:#?}");
     let request = named(&spans, "POST /api/v1/enqueue");
     assert_eq!((request.kind, &*request.trace, &*request.parent), (2, TRACE_ID, CALLER));
     assert_eq!(

@@ -20,6 +20,7 @@ use crate::call::{Answer, BodyType, Call, Format, Web, problem_response, request
 use crate::error::{Code, Detail, Problem};
 use crate::forwarded::Origin;
 use crate::routes::{Parameters, Row, Takes};
+use crate::seams::Action;
 use crate::server;
 use crate::wire::query::Query;
 
@@ -95,10 +96,12 @@ fn refusal(web: &Arc<Web>, allowed: Option<String>) -> actix_web::Route {
 async fn dispatch(web: Arc<Web>, row: Arc<Row>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
     let id = request_id(request.headers());
     let tracer = web.ports.tracer();
-    let span = if tracer.is_on() {
-        tracer.request(format!("{} {}", row.method, row.path), trace_of(request.headers()))
-    } else {
-        None
+    let caller = tracer.is_on().then(|| trace_of(request.headers()));
+    let span = match caller {
+        Some(caller) if caller.is_some() || !is_probe(&row) => {
+            tracer.request(format!("{} {}", row.method, row.path), caller)
+        }
+        _ => None,
     };
     let current = Current::new(id.clone(), span.as_ref().and_then(OpenSpan::context));
     let answering = answer(web, row.clone(), request, payload, id.clone(), current.clone());
@@ -107,6 +110,11 @@ async fn dispatch(web: Arc<Web>, row: Arc<Row>, request: HttpRequest, payload: w
         ended(span, &row, &id, response.status().as_u16());
     }
     response
+}
+
+/// True for what machines ask every few seconds, and for pages: they have a span only in their caller's trace.
+fn is_probe(row: &Row) -> bool {
+    row.action == Action::Public || row.path.ends_with("/metrics")
 }
 
 /// Ends the span of a request, with the attributes that OpenTelemetry has names for.
