@@ -155,7 +155,7 @@ impl Default for Metrics {
             ),
             apply: metric!(
                 "raft_apply_seconds",
-                "Applying and committing the entries that were ready together",
+                "Applying the entries that were ready together",
                 disk_seconds()
             ),
             fsync: metric!("raft_fsync_seconds", "One sync of the log", disk_seconds()),

@@ -115,6 +115,7 @@ impl Node {
             streams: Streams::default(),
         });
         let dispatch_parts = DispatchParts {
+            known: log.stats().last_index.unwrap_or(0),
             ring,
             queues: queues.clone(),
             alarm: alarm.clone(),

@@ -50,6 +50,15 @@ pub trait Tables {
     /// Only if the machine fails.
     fn put<T: Table>(&mut self, key: &T::Key, row: &T::Row) -> Result<(), Self::Fault>;
 
+    /// Writes a row whose key is not there. A table on disk need never write a row that it knows to be new and
+    /// that is deleted again soon: most index rows of a job live for moments.
+    ///
+    /// # Errors
+    /// Only if the machine fails.
+    fn insert<T: Table>(&mut self, key: &T::Key, row: &T::Row) -> Result<(), Self::Fault> {
+        self.put::<T>(key, row)
+    }
+
     /// Removes a row, if there is one.
     ///
     /// # Errors

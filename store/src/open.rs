@@ -24,7 +24,7 @@ use crate::log::{LogError, LogObserver, LogOptions};
 use crate::log_storage::LogStore;
 use crate::query::Reader;
 use crate::snapshot::SnapshotDir;
-use crate::state_machine::{ApplySink, Live, Shared, StateMachine};
+use crate::state_machine::{ApplySink, Shared, StateMachine};
 pub(crate) use lock::DirLock;
 pub(crate) use states::StateDirs;
 
@@ -210,10 +210,11 @@ pub fn open(
     let states = StateDirs::open(dir.join("state"), memory)?;
     let snapshots = SnapshotDir::open(&dir.join("snapshot"))?;
     let recovered = recover::recover(&states, &snapshots, &log.stats())?;
-    let live = Live::new(recovered.keyspaces, &recovered.tables);
-    let shared = Arc::new(Shared::new(live, &recovered.tables, snapshots, log.clone(), lock));
+    let shared = Shared::new(recovered.keyspaces, recovered.tables, snapshots, log.clone(), lock);
+    let shared = Arc::new(shared);
     let reader = Reader::new(shared.clone());
-    let machine = StateMachine::new(recovered.tables, recovered.mark, shared, states, sink);
+    let machine = StateMachine::new(recovered.mark, shared, states, sink)
+        .map_err(Fault::io("start the writer of", dir.join("state")))?;
     Ok(Opened { log, machine, reader, node_id, report: recovered.report })
 }
 

@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reads: what the API, the queue actors and the scheduler ask of the applied state.
 //!
-//! Queue rows (settings and counters) are answered from memory; everything else reads fjall and may block
-//! for the length of a disk read, so it belongs on a blocking thread, never on an actor's.
+//! | asked for | answered from |
+//! |---|---|
+//! | queue rows: settings and counters | memory |
+//! | one job, one remembered call | the changed rows, else a view of the database of the same moment |
+//! | the first row of something: timers, upkeep, ages | the tables themselves, between two groups |
+//! | listings, all leases of a worker, checks | a view, after what has changed is written |
+//!
+//! All but the first may block for the length of a disk read or, the last, of a write, so they belong on a
+//! blocking thread, never on an actor's. Whoever has been answered finds what the answer says.
 
 mod job;
 mod jobs;
@@ -20,7 +27,7 @@ use crate::blocking::may_block;
 use crate::keyspaces::Fault;
 use crate::snapshot::SnapshotDir;
 use crate::state_machine::{Live, Shared};
-use crate::tables::{Row, View};
+use crate::tables::{FjallTables, Row, View};
 
 /// A job with its bodies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,11 +128,42 @@ impl Reader {
         Self { shared }
     }
 
-    /// The committed state of this moment.
-    fn view(&self) -> (View, Arc<Live>) {
+    /// The applied state of this moment. What is not in the database is written first.
+    fn view(&self) -> Result<(View, Arc<Live>), Fault> {
         may_block("a read of the state");
         let live = self.shared.live();
-        (View::new(live.keyspaces.clone()), live)
+        Ok((live.view()?, live))
+    }
+
+    /// What the changed rows say of something, and a view of the database of the same moment for the rest.
+    fn look<R>(&self, ask: impl FnOnce(&FjallTables) -> Result<R, Fault>) -> Result<(R, View), Fault> {
+        may_block("a read of the state");
+        let live = self.shared.live();
+        let tables = live.tables()?;
+        Ok((ask(&tables)?, View::new(live.keyspaces.clone())))
+    }
+
+    /// Asks the tables between two groups: for what takes few reads, because apply waits meanwhile.
+    fn ask<R>(&self, ask: impl FnOnce(&mut FjallTables) -> Result<R, Fault>) -> Result<R, Fault> {
+        may_block("a read of the state");
+        let live = self.shared.live();
+        let mut tables = live.tables()?;
+        ask(&mut tables)
+    }
+
+    /// About how many bytes of changed rows are in memory and not in the database yet; 0 once the state has
+    /// failed.
+    #[must_use]
+    pub fn unwritten(&self) -> usize {
+        self.ask(|tables| Ok(tables.memory())).unwrap_or(0)
+    }
+
+    /// Writes what is applied into the database, as an orderly end does.
+    ///
+    /// # Errors
+    /// If the machine fails.
+    pub fn write(&self) -> Result<(), Fault> {
+        self.shared.live().write()
     }
 
     /// The counters of the whole broker; from memory.
@@ -152,7 +190,7 @@ impl Reader {
     /// # Errors
     /// If the machine fails.
     pub fn rows(&self) -> Result<Vec<Row>, Fault> {
-        let (view, _live) = self.view();
+        let (view, _live) = self.view()?;
         view.rows().collect()
     }
 
@@ -161,7 +199,7 @@ impl Reader {
     /// # Errors
     /// If the machine fails.
     pub fn check(&self) -> Result<Vec<Violation>, Fault> {
-        let (mut view, _live) = self.view();
+        let (mut view, _live) = self.view()?;
         invariant::check(&mut view)
     }
 

@@ -2,26 +2,27 @@
 //! The state, as Raft drives it: committed entries in, replies and events out, snapshots both ways.
 //!
 //! ```text
-//! entries ready ──► broker::apply_proposal, one after the other ──► one fjall batch ──► commit
-//!                                                                                        │
-//!                        queue rows and applied index visible ◄──────────────────────────┘
-//!                                 │
-//!                        sink told ──► replies sent
+//! entries ready ──► broker::apply_proposal, one after the other ──► changed rows in memory
+//!                                                                      │         │ in the background,
+//!                 queue rows and applied index visible ◄───────────────┘         │ or when a reader needs it
+//!                          │                                                     ▼
+//!                 sink told ──► replies sent                          one fjall batch with the last log id
 //! ```
 //!
-//! A1: an entry is applied exactly once to a state, because the batch carries its log id; what was applied
-//! before a crash is not applied again after it, so its events are not repeated either.
-//! A2: a fault stops here for good. Nothing is skipped, and no later entry is applied: openraft ends with
-//! the error, and the process with it.
+//! A1: an entry is applied exactly once to a state, because whatever is written of it is written in one batch
+//! with its log id. A crash takes the state back to the last batch; the entries behind it are applied again,
+//! with the same replies, events and event numbers.
+//! A2: a fault stops here for good. Nothing is skipped, no later entry is applied and nothing is written any
+//! more: openraft ends with the error, and the process with it.
 
 mod group;
 mod live;
+mod writer;
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fjall::Snapshot as FjallView;
 use futures_util::Stream;
 use jobbie_broker::apply::apply_proposal;
 use jobbie_broker::{Event, Timestamp};
@@ -33,9 +34,10 @@ use crate::keyspaces::{Fault, Mark, Members, Position};
 use crate::open::StateDirs;
 use crate::raft::{Applied, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::snapshot::{SnapshotDir, SnapshotFile};
-use crate::tables::FjallTables;
+use crate::tables::View;
 use group::Group;
 pub(crate) use live::{Live, Shared};
+use writer::Writer;
 
 /// What one Raft entry brought about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +80,8 @@ pub type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, Snapsho
 
 /// The state, as Raft drives it.
 pub struct StateMachine {
-    tables: FjallTables,
+    live: Arc<Live>,
+    writer: Writer,
     mark: Mark,
     shared: Arc<Shared>,
     states: StateDirs,
@@ -91,17 +94,20 @@ type Pending = (ApplyResponder<TypeConfig>, Applied);
 
 impl StateMachine {
     pub(crate) fn new(
-        tables: FjallTables,
         mark: Mark,
         shared: Arc<Shared>,
         states: StateDirs,
         sink: Arc<dyn ApplySink>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         shared.mark(mark.applied.map(|at| at.index));
-        Self { tables, mark, shared, states, sink, failed: false }
+        let writer = Writer::start(shared.clone())?;
+        Ok(Self { live: shared.live(), writer, mark, shared, states, sink, failed: false })
     }
 
     fn apply_group(&mut self, group: Group) -> Result<(), Fault> {
+        let mut tables = self.live.tables()?;
+        tables.begin_group();
+        let log_bytes = group.bytes;
         let mut replies: Vec<Pending> = Vec::with_capacity(group.entries.len());
         let mut applied: Vec<AppliedEntry> = Vec::with_capacity(group.entries.len());
         let mut members = None;
@@ -124,19 +130,21 @@ impl StateMachine {
                     members = Some(Members::new(Some(&entry.log_id), membership))
                 }
                 EntryPayload::Normal(request) => {
-                    let outcomes = apply_proposal(&mut self.tables, at.index, request.proposal())?;
+                    let outcomes = apply_proposal(&mut *tables, at.index, request.proposal())?;
                     let mut events = Vec::new();
                     for outcome in outcomes {
                         answer.replies.push(outcome.reply);
                         events.extend(outcome.events);
                     }
-                    applied.push(AppliedEntry { index: at.index, at: self.tables.meta().last_at, events });
+                    applied.push(AppliedEntry { index: at.index, at: tables.meta().last_at, events });
                 }
             }
             replies.extend(responder.map(|responder| (responder, answer)));
         }
-        let Some(at) = last else { return Ok(()) };
-        let committed = self.tables.commit(at, members.as_ref())?;
+        let Some(at) = last else { return Err(Fault::Contradiction("a group without entries".to_owned())) };
+        let committed = tables.end_group(at, members.as_ref(), log_bytes);
+        let (full, behind) = (tables.is_full(), tables.is_behind());
+        drop(tables);
         self.mark.applied = Some(at);
         if let Some(members) = members {
             self.mark.membership = members;
@@ -151,7 +159,11 @@ impl StateMachine {
         for (responder, answer) in replies {
             responder.send(answer);
         }
-        Ok(())
+        if full {
+            self.writer.wake();
+        }
+        // Else memory has no bound when rows change faster than they can be written.
+        if behind { self.live.write() } else { Ok(()) }
     }
 
     fn refuse_after_fault(&self) -> io::Result<()> {
@@ -179,7 +191,6 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             if let Err(fault) = self.apply_group(group) {
                 tracing::error!(error = %fault, applied = ?self.mark.applied, "applying failed");
                 self.failed = true;
-                self.tables.discard();
                 return Err(fault.into());
             }
         }
@@ -187,9 +198,14 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        let live = self.shared.live();
-        let view = live.keyspaces.view();
-        SnapshotBuilder { live, view, mark: self.mark.clone(), dir: self.shared.snapshots.clone() }
+        let (live, dir) = (self.live.clone(), self.shared.snapshots.clone());
+        let shown = blocking(move || {
+            // The mark is read from the view: it says how far the view has come, whatever is applied now.
+            let view = live.view()?;
+            let mark = live.keyspaces.mark(view.snapshot())?;
+            Ok((live, view, mark))
+        });
+        SnapshotBuilder { shown: shown.await, dir }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
@@ -216,8 +232,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             Ok((built, tables))
         });
         let (keyspaces, tables) = loaded.await?;
-        self.shared.replace(Live::new(keyspaces, &tables), &tables, asked.applied.map(|at| at.index));
-        self.tables = tables;
+        self.live = self.shared.replace(keyspaces, tables, asked.applied.map(|at| at.index));
         self.mark = asked;
         Ok(())
     }
@@ -228,11 +243,20 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 }
 
+impl Drop for StateMachine {
+    /// An orderly end leaves nothing to be applied again.
+    fn drop(&mut self) {
+        if !self.failed
+            && let Err(fault) = self.live.write()
+        {
+            tracing::warn!(error = %fault, "the end of the log will be applied again at the next start");
+        }
+    }
+}
+
 /// Writes one snapshot, of the moment at which it was made.
 pub struct SnapshotBuilder {
-    live: Arc<Live>,
-    view: FjallView,
-    mark: Mark,
+    shown: io::Result<(Arc<Live>, View, Mark)>,
     dir: SnapshotDir,
 }
 
@@ -240,9 +264,10 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        let (live, view, mark, dir) =
-            (self.live.clone(), self.view.clone(), self.mark.clone(), self.dir.clone());
-        let file = blocking(move || dir.write(&live.keyspaces, &view, &mark)).await?;
+        let taken =
+            std::mem::replace(&mut self.shown, Err(io::Error::other("this snapshot was built already")));
+        let ((live, view, mark), dir) = (taken?, self.dir.clone());
+        let file = blocking(move || dir.write(&live.keyspaces, view.snapshot(), &mark)).await?;
         Ok(passed_on(file))
     }
 }

@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The tables that `apply` reads and writes, on fjall.
+//! The tables that `apply` reads and writes: rows in memory over fjall, written behind.
 //!
 //! ```text
-//! get  ──► hot rows ──► overlay ──► fjall          hot: queue rows and counters, decoded
-//! put  ──► hot rows or overlay, windows, gaps      overlay: the group's rows, not yet committed
-//! commit ► one fjall batch with the mark of how far the state has come
+//! get  ──► hot rows ──► layers ──► fjall          hot: queue rows and counters, decoded
+//! put  ──► hot rows or layer, windows, gaps       layers: changed rows that are not in fjall yet, jobs decoded
+//! end of a group ► visible to readers, nothing written
+//! layer full, or a reader needs it ► one fjall batch with the mark of how far the state has come
 //! ```
 //!
-//! There is one writer and one `FjallTables`. A fault in any method leaves the group half applied: it must
-//! be [discarded](FjallTables::discard) or, as the state machine does, the process must end. A failed commit
-//! is always fatal: fjall refuses everything after it, and the batch may be there after a restart.
+//! There is one writer and one `FjallTables`. What is not written is in the log, and applied again after a
+//! crash. A fault in any method leaves the group half applied: from then on nothing is written (T1), and the
+//! process must end. A failed write is fatal too: fjall refuses everything after it, and the batch may be
+//! there after a restart.
 
 mod gaps;
 mod hints;
 mod hot;
-mod overlay;
+mod layer;
+mod layers;
 mod ready;
 mod rows;
 mod view;
@@ -27,13 +30,14 @@ use fjall::Slice;
 use jobbie_broker::codec;
 use jobbie_broker::tables::schema::{Due, DueKey, Lane, Meta, MetaRow, Queues, Ready, ReadyKey};
 use jobbie_broker::tables::{Key, Pair, Space, Table, Tables};
-use jobbie_broker::{Queue, QueueKey, Timestamp};
+use jobbie_broker::{Job, Queue, QueueKey, Timestamp};
 
 use crate::keyspaces::{Fault, Keyspaces, Members, Position};
 pub(crate) use hints::Hints;
 use hot::Hot;
 pub use hot::TouchedQueues;
-use overlay::Overlay;
+pub use layer::Layer;
+use layers::Layers;
 use ready::Within;
 pub(crate) use rows::{bounds, pair, read_key};
 pub use view::{Row, View};
@@ -41,22 +45,31 @@ pub use view::{Row, View};
 /// Keys in a window. 4,096 are read in 0.7 ms and take 32 KiB per busy priority of a queue (measured).
 pub const WINDOW: usize = 4096;
 
+/// Bytes of changed rows after which they are written. Jobs that live shorter than it takes to change this
+/// much are written once, in their last state; twice this much is in memory. (8, 16 and 32 MiB: see ADR 0006.)
+const LAYER_BYTES: usize = 16 << 20;
+/// Bytes of log after which changed rows are written, however few they are: what is applied again after a
+/// crash. A second of work at 100,000 commands of 160 bytes.
+const LAYER_LOG_BYTES: usize = 16 << 20;
+
 /// The tables of `broker`, on fjall.
 pub struct FjallTables {
     disk: Disk,
     hot: Hot,
     hints: Arc<Hints>,
+    /// A group is being applied, or has failed (T1).
+    in_group: bool,
     key: Vec<u8>,
     row: Vec<u8>,
 }
 
-/// Committed rows with the group's over them.
+/// The database with the changed rows over it.
 struct Disk {
     keyspaces: Keyspaces,
-    overlay: Overlay,
+    layers: Layers,
 }
 
-/// What a commit made visible.
+/// What a group made visible.
 #[derive(Debug)]
 pub struct Committed {
     /// Queue rows that changed.
@@ -78,17 +91,18 @@ impl FjallTables {
             .map(|found| pair::<Queues>(&found?).map(|(key, queue)| (key, Arc::new(queue))))
             .collect();
         let hot = Hot::new(queues?, view.row::<Meta>(&())?);
-        let disk = Disk { keyspaces, overlay: Overlay::new() };
-        Ok(Self { disk, hot, hints: Arc::new(Hints::new(window)), key: Vec::new(), row: Vec::new() })
+        let disk = Disk { keyspaces, layers: Layers::new() };
+        let hints = Arc::new(Hints::new(window));
+        Ok(Self { disk, hot, hints, in_group: false, key: Vec::new(), row: Vec::new() })
     }
 
-    /// All queue rows, the group's changes included.
+    /// All queue rows.
     #[must_use]
     pub fn queues(&self) -> &BTreeMap<QueueKey, Arc<Queue>> {
         self.hot.queues()
     }
 
-    /// The counters, the group's changes included.
+    /// The counters.
     #[must_use]
     pub fn meta(&self) -> MetaRow {
         self.hot.meta().unwrap_or_default()
@@ -98,48 +112,111 @@ impl FjallTables {
         &self.hints
     }
 
-    /// Commits the group: all of it and how far it brings the state, or nothing.
+    /// Begins a group. Unless it is ended, nothing is ever written again.
+    pub const fn begin_group(&mut self) {
+        self.in_group = true;
+    }
+
+    /// Ends a group of entries that took `log_bytes` of log and bring the state to `applied`.
+    pub fn end_group(&mut self, applied: Position, members: Option<&Members>, log_bytes: usize) -> Committed {
+        self.in_group = false;
+        let (queues, meta) = self.hot.end_group();
+        self.disk.layers.growing.reach(applied, members, log_bytes);
+        Committed { queues, meta: meta.map(Option::unwrap_or_default) }
+    }
+
+    /// # Errors
+    /// If a group has failed.
+    pub(crate) const fn check(&self) -> Result<(), Fault> {
+        if self.in_group { Err(Fault::Stopped) } else { Ok(()) }
+    }
+
+    /// Nothing is written or answered any more.
+    pub(crate) const fn fail(&mut self) {
+        self.in_group = true;
+    }
+
+    /// True if so much has changed that it should be written.
+    pub(crate) fn is_full(&self) -> bool {
+        let growing = &self.disk.layers.growing;
+        growing.bytes() >= LAYER_BYTES || growing.log_bytes() >= LAYER_LOG_BYTES
+    }
+
+    /// True if as much again has changed while a layer is being written: apply must wait for it.
+    pub(crate) fn is_behind(&self) -> bool {
+        let growing = &self.disk.layers.growing;
+        growing.bytes() >= 2 * LAYER_BYTES || growing.log_bytes() >= 2 * LAYER_LOG_BYTES
+    }
+
+    /// How far the state has come, if not all of it is in the database.
+    pub(crate) fn unwritten(&self) -> Option<Position> {
+        self.disk.layers.growing.applied()
+    }
+
+    /// What has changed since the last layer, to be written by the caller, who then says so with
+    /// [`Self::set_written`]; `None` if nothing has. The last layer must be written.
     ///
     /// # Errors
-    /// If fjall fails. Nothing may be applied after that.
-    pub fn commit(&mut self, applied: Position, members: Option<&Members>) -> Result<Committed, Fault> {
-        let (queues, meta) = self.hot.touched();
-        for (key, queue) in &queues {
-            self.write::<Queues>(key, queue.as_deref());
+    /// If a group has failed (T1).
+    pub fn take_layer(&mut self) -> Result<Option<Arc<Layer>>, Fault> {
+        self.check()?;
+        if self.unwritten().is_none() {
+            return Ok(None);
         }
-        if let Some(meta) = &meta {
-            self.write::<Meta>(&(), meta.as_ref());
-        }
-        let mut batch = self.disk.keyspaces.batch(self.disk.overlay.len() + 5);
-        self.disk.overlay.drain_into(&self.disk.keyspaces, &mut batch);
-        self.disk.keyspaces.put_applied(&mut batch, applied);
-        if let Some(members) = members {
-            self.disk.keyspaces.put_members(&mut batch, members);
-        }
-        batch.commit()?;
-        self.hot.keep();
-        self.disk.keyspaces.bound_memory()?;
-        for lane in [Lane::Timers, Lane::Leases] {
-            self.peek_due(lane)?;
-        }
-        Ok(Committed { queues, meta: meta.map(Option::unwrap_or_default) })
+        let (queues, meta) = self.hot.end_layer();
+        self.disk.layers.growing.seal(queues, meta);
+        Ok(Some(self.disk.layers.turn()))
     }
 
-    /// Forgets the group, and with it all windows and gaps: what is next is found on disk again.
-    pub fn discard(&mut self) {
-        self.disk.overlay.clear();
-        self.hot.discard();
-        self.hints.clear();
+    /// About how many bytes of changed rows are in memory and not in the database.
+    #[must_use]
+    pub const fn memory(&self) -> usize {
+        self.disk.layers.growing.bytes()
     }
 
-    fn write<T: Table>(&mut self, key: &T::Key, row: Option<&T::Row>) {
+    /// Notes that a layer is in the database.
+    pub const fn set_written(&mut self) {
+        self.disk.layers.set_written();
+    }
+
+    /// Writes what is not in the database yet. For one who has the tables alone.
+    ///
+    /// # Errors
+    /// If a group has failed, or fjall does.
+    pub fn write(&mut self) -> Result<(), Fault> {
+        if let Some(layer) = self.take_layer()? {
+            layer.write(&self.disk.keyspaces)?;
+            self.set_written();
+        }
+        Ok(())
+    }
+
+    /// What was done to a row since it was in the database last.
+    pub(crate) fn changed<T: Table>(&self, key: &T::Key) -> Result<Option<Option<T::Row>>, Fault> {
+        if T::SPACE == Space::Jobs {
+            let job = self.disk.layers.job(*rows::same(key));
+            return Ok(job.map(|job| rows::moved::<Option<Job>, _>(job.map(|job| Job::clone(job)))));
+        }
+        let key = rows::key::<T>(key);
+        let changed = self.disk.layers.get(T::SPACE, &key);
+        changed.map(|row| row.map(|row| rows::row::<T>(&key, row)).transpose()).transpose()
+    }
+
+    fn set<T: Table>(&mut self, key: &T::Key, row: &T::Row, is_new: bool) {
+        match T::SPACE {
+            Space::Queues => return self.hot.set_queue(rows::same(key), Some(Queue::clone(rows::same(row)))),
+            Space::Meta => return self.hot.set_meta(Some(*rows::same(row))),
+            Space::Jobs => {
+                let job: &Job = rows::same(row);
+                return self.disk.layers.growing.put_job(Arc::new(job.clone()), is_new);
+            }
+            _ => {}
+        }
         rows::write_key::<T>(key, &mut self.key);
-        let row = row.map(|row| {
-            self.row.clear();
-            codec::encode_into(row, &mut self.row);
-            Slice::from(self.row.as_slice())
-        });
-        self.disk.overlay.set(T::SPACE, &self.key, row);
+        self.row.clear();
+        codec::encode_into(row, &mut self.row);
+        self.disk.layers.growing.put(T::SPACE, &self.key, Slice::from(self.row.as_slice()), is_new);
+        self.note::<T>(key, true);
     }
 
     /// Tells windows and gaps of a key that `write` has just written.
@@ -161,9 +238,8 @@ impl FjallTables {
         self.hints.gaps(T::SPACE, |gaps| if there { gaps.put(&self.key) } else { gaps.delete(&self.key) });
     }
 
-    /// The first timer of a lane. Called after every commit too, so that readers are never sent to a place
-    /// far before the first timer: each deleted key is passed once here, and not at all there.
-    fn peek_due(&mut self, lane: Lane) -> Result<Option<DueKey>, Fault> {
+    /// The first timer of a lane.
+    pub(crate) fn peek_due(&mut self, lane: Lane) -> Result<Option<DueKey>, Fault> {
         let mut windows = self.hints.windows();
         windows.due(lane).first(|after, limit| {
             let from = after.map(|key| {
@@ -179,7 +255,7 @@ impl FjallTables {
 
 impl Disk {
     fn keys<T: Table>(&self, bounds: (&[u8], &[u8]), limit: usize) -> Result<Vec<T::Key>, Fault> {
-        let found = self.overlay.scan(&self.keyspaces, T::SPACE, bounds, limit)?;
+        let found = self.layers.scan(&self.keyspaces, T::SPACE, bounds, limit)?;
         found.iter().map(|(key, _)| read_key::<T>(key)).collect()
     }
 }
@@ -193,23 +269,26 @@ impl Tables for FjallTables {
             Space::Meta => return Ok(rows::moved::<Option<MetaRow>, _>(self.hot.meta())),
             _ => {}
         }
+        if T::SPACE == Space::Jobs {
+            if let Some(job) = self.disk.layers.job(*rows::same(key)) {
+                return Ok(rows::moved::<Option<Job>, _>(job.map(|job| Job::clone(job))));
+            }
+        }
         rows::write_key::<T>(key, &mut self.key);
-        if let Some(written) = self.disk.overlay.get(T::SPACE, &self.key) {
-            return written.map(|row| rows::row::<T>(&self.key, row)).transpose();
+        if let Some(changed) = self.disk.layers.get(T::SPACE, &self.key) {
+            return changed.map(|row| rows::row::<T>(&self.key, row)).transpose();
         }
         let row = self.disk.keyspaces.of(T::SPACE).get(&self.key)?;
         row.map(|row| rows::row::<T>(&self.key, &row)).transpose()
     }
 
     fn put<T: Table>(&mut self, key: &T::Key, row: &T::Row) -> Result<(), Fault> {
-        match T::SPACE {
-            Space::Queues => self.hot.set_queue(rows::same(key), Some(Queue::clone(rows::same(row)))),
-            Space::Meta => self.hot.set_meta(Some(*rows::same(row))),
-            _ => {
-                self.write::<T>(key, Some(row));
-                self.note::<T>(key, true);
-            }
-        }
+        self.set::<T>(key, row, false);
+        Ok(())
+    }
+
+    fn insert<T: Table>(&mut self, key: &T::Key, row: &T::Row) -> Result<(), Fault> {
+        self.set::<T>(key, row, true);
         Ok(())
     }
 
@@ -221,8 +300,10 @@ impl Tables for FjallTables {
                 self.hints.windows().ready.cool(key);
             }
             Space::Meta => self.hot.set_meta(None),
+            Space::Jobs => self.disk.layers.growing.delete_job(*rows::same(key)),
             _ => {
-                self.write::<T>(key, None);
+                rows::write_key::<T>(key, &mut self.key);
+                self.disk.layers.growing.delete(T::SPACE, &self.key);
                 self.note::<T>(key, false);
             }
         }
@@ -251,7 +332,7 @@ impl Tables for FjallTables {
         let (asked, end) = bounds(T::SPACE, prefix, from.as_deref());
         let mut start = asked.clone();
         self.hints.skip(T::SPACE, &mut start);
-        let found = self.disk.overlay.scan(&self.disk.keyspaces, T::SPACE, (&start, &end), limit)?;
+        let found = self.disk.layers.scan(&self.disk.keyspaces, T::SPACE, (&start, &end), limit)?;
         if limit > 0 {
             let first: &[u8] = found.first().map_or(&end, |(key, _)| key);
             self.hints.gaps(T::SPACE, |gaps| gaps.add(&asked, first));

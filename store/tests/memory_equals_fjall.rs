@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The tables on disk against the tables in memory: same replies, same events, same rows, whatever happens
-//! and wherever the group is committed, given up, or the database closed and opened again.
+//! and wherever a group ends, rows are written, the process crashes, or the database is closed and opened.
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 use common::{SMALL, World, disk_rows, memory_rows, step, tables};
 use jobbie_broker::apply::apply_proposal;
 use jobbie_broker::tables::mem::MemTables;
 use jobbie_broker::tables::schema::{Due, DueKey, Finished, FinishedKey, Lane, Ready, ReadyKey, Timer};
 use jobbie_broker::tables::{Key, Tables};
-use jobbie_broker::{JobNo, Name, QueueKey, StateKind, Timestamp};
-use jobbie_store::keyspaces::{Keyspaces, Position};
-use jobbie_store::tables::FjallTables;
+use jobbie_broker::{JobNo, Name, Outcome, Proposal, QueueKey, StateKind, Timestamp};
+use jobbie_store::keyspaces::{Fault, Keyspaces, Position};
+use jobbie_store::tables::{FjallTables, Layer};
 use proptest::prelude::*;
 
 /// Does the same to both and compares what comes out.
@@ -35,20 +36,92 @@ macro_rules! both {
 /// What happens between two entries.
 #[derive(Clone, Copy, Debug)]
 enum Between {
+    /// The group goes on.
     Nothing,
-    Commit,
-    /// The group is given up and applied again from the last commit.
-    Discard,
+    EndGroup,
+    /// A layer is to be written, by somebody else.
+    Take,
+    /// It is written, but the tables do not know yet.
+    Write,
+    /// They do.
+    Written,
+    /// Whatever is not written is lost, and applied again.
+    Crash,
+    /// Everything is written, and opened again.
     Reopen,
 }
 
 fn between() -> impl Strategy<Value = Between> {
     prop_oneof![
         4 => Just(Between::Nothing),
-        6 => Just(Between::Commit),
-        1 => Just(Between::Discard),
+        6 => Just(Between::EndGroup),
+        2 => Just(Between::Take),
+        2 => Just(Between::Write),
+        2 => Just(Between::Written),
+        1 => Just(Between::Crash),
         1 => Just(Between::Reopen),
     ]
+}
+
+/// The state on disk as it should be, and what came after.
+struct Expected {
+    window: usize,
+    /// What the database holds.
+    on_disk: MemTables,
+    applied: Option<Position>,
+    /// A layer that was taken, the state it leads to, and whether it is written.
+    layer: Option<(Arc<Layer>, MemTables, Position, bool)>,
+    /// Entries that are not on disk, with their outcomes.
+    behind: Vec<(u64, Proposal, Vec<Outcome>)>,
+}
+
+impl Expected {
+    fn end_group(disk: &mut FjallTables, index: u64) -> Position {
+        let at = Position { term: 1, index };
+        disk.end_group(at, None, 100);
+        at
+    }
+
+    fn take(&mut self, disk: &mut FjallTables, memory: &MemTables, at: Position) {
+        if self.layer.is_none()
+            && let Some(layer) = disk.take_layer().unwrap()
+        {
+            self.layer = Some((layer, memory.clone(), at, false));
+        }
+    }
+
+    fn write(&mut self, keyspaces: &Keyspaces) {
+        if let Some((layer, memory, at, written @ false)) = &mut self.layer {
+            layer.write(keyspaces).unwrap();
+            *written = true;
+            self.on_disk = memory.clone();
+            self.applied = Some(*at);
+            self.behind.retain(|(index, ..)| *index > at.index);
+        }
+    }
+
+    fn written(&mut self, disk: &mut FjallTables) {
+        if self.layer.as_ref().is_some_and(|(.., written)| *written) {
+            self.layer = None;
+            disk.set_written();
+        }
+    }
+
+    /// Opens the database and applies what it has not.
+    fn reopen(&mut self, dir: &Path) -> (Keyspaces, FjallTables) {
+        self.layer = None;
+        let keyspaces = Keyspaces::open(dir, SMALL).unwrap();
+        assert_eq!(keyspaces.mark(&keyspaces.view()).unwrap().applied, self.applied);
+        let mut disk = FjallTables::load(keyspaces.clone(), self.window).unwrap();
+        let mut last = None;
+        for (index, proposal, outcomes) in &self.behind {
+            disk.begin_group();
+            assert_eq!(&apply_proposal(&mut disk, *index, proposal).unwrap(), outcomes, "the same again");
+            last = Some(*index);
+        }
+        last.map(|index| Self::end_group(&mut disk, index));
+        (keyspaces, disk)
+    }
 }
 
 proptest! {
@@ -57,46 +130,50 @@ proptest! {
     #[test]
     fn random_commands(
         window in 1usize..5,
-        entries in prop::collection::vec((prop::collection::vec(step(), 1..5), between()), 1..60),
+        entries in prop::collection::vec((prop::collection::vec(step(), 1..5), between()), 1..80),
     ) {
         let dir = tempfile::tempdir().unwrap();
         let (mut keyspaces, mut disk) = tables(dir.path(), window);
-        let (mut memory, mut committed) = (MemTables::new(), MemTables::new());
+        let mut memory = MemTables::new();
+        let (on_disk, behind) = (MemTables::new(), Vec::new());
+        let mut expected = Expected { window, on_disk, applied: None, layer: None, behind };
         let mut world = World::new();
-        let mut group = Vec::new();
         for (steps, between) in &entries {
             let proposal = world.proposal(steps);
             let index = world.index;
-            let expected = apply_proposal(&mut memory, index, &proposal).unwrap();
-            let found = apply_proposal(&mut disk, index, &proposal).unwrap();
-            prop_assert_eq!(&found, &expected);
-            for outcome in expected {
+            let outcomes = apply_proposal(&mut memory, index, &proposal).unwrap();
+            disk.begin_group();
+            prop_assert_eq!(&apply_proposal(&mut disk, index, &proposal).unwrap(), &outcomes);
+            for outcome in &outcomes {
                 world.learn(std::slice::from_ref(&outcome.reply), &outcome.events);
             }
-            group.push((index, proposal));
+            expected.behind.push((index, proposal, outcomes));
+            if matches!(between, Between::Nothing) {
+                prop_assert!(matches!(disk.take_layer(), Err(Fault::Stopped)), "half a group is never written");
+                continue;
+            }
+            let at = Expected::end_group(&mut disk, index);
             match between {
-                Between::Nothing => continue,
-                Between::Commit | Between::Reopen => {
-                    disk.commit(Position { term: 1, index }, None).unwrap();
-                    committed = memory.clone();
-                    group.clear();
+                Between::Nothing | Between::EndGroup => {}
+                Between::Take => expected.take(&mut disk, &memory, at),
+                Between::Write => expected.write(&keyspaces),
+                Between::Written => expected.written(&mut disk),
+                Between::Crash => {
+                    drop((disk, keyspaces));
+                    (keyspaces, disk) = expected.reopen(dir.path());
                 }
-                Between::Discard => {
-                    disk.discard();
-                    let mut again = committed.clone();
-                    for (index, proposal) in &group {
-                        let expected = apply_proposal(&mut again, *index, proposal).unwrap();
-                        prop_assert_eq!(apply_proposal(&mut disk, *index, proposal).unwrap(), expected);
-                    }
+                Between::Reopen => {
+                    expected.write(&keyspaces);
+                    expected.written(&mut disk);
+                    expected.take(&mut disk, &memory, at);
+                    expected.write(&keyspaces);
+                    expected.written(&mut disk);
+                    prop_assert_eq!(expected.applied, Some(at));
+                    drop((disk, keyspaces));
+                    (keyspaces, disk) = expected.reopen(dir.path());
                 }
             }
-            if matches!(between, Between::Reopen) {
-                drop((disk, keyspaces));
-                keyspaces = Keyspaces::open(dir.path(), SMALL).unwrap();
-                disk = FjallTables::load(keyspaces.clone(), window).unwrap();
-                prop_assert_eq!(keyspaces.mark(&keyspaces.view()).unwrap().applied, Some(Position { term: 1, index }));
-            }
-            prop_assert_eq!(disk_rows(&keyspaces), memory_rows(&committed));
+            prop_assert_eq!(disk_rows(&keyspaces), memory_rows(&expected.on_disk));
         }
     }
 
@@ -106,8 +183,8 @@ proptest! {
         steps in prop::collection::vec((0u8..12, 0u64..24, 0u8..3, 0usize..6), 1..250),
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let (_keyspaces, mut disk) = tables(dir.path(), window);
-        let (mut memory, mut committed) = (MemTables::new(), MemTables::new());
+        let (keyspaces, mut disk) = tables(dir.path(), window);
+        let mut memory = MemTables::new();
         let queues = ["a", "b"].map(|queue| QueueKey::new(&Name::from("default"), &Name::from(queue)));
         let mut index = 0;
         for (what, n, kind, limit) in steps {
@@ -130,12 +207,9 @@ proptest! {
                 }),
                 10 => {
                     index += 1;
-                    disk.commit(Position { term: 1, index }, None).unwrap();
-                    committed = memory.clone();
-                }
-                _ if limit == 0 => {
-                    disk.discard();
-                    memory = committed.clone();
+                    disk.end_group(Position { term: 1, index }, None, 0);
+                    disk.write().unwrap();
+                    assert_eq!(disk_rows(&keyspaces), memory_rows(&memory));
                 }
                 _ => both!(memory, disk, |t| { t.scan::<Finished>(&[], Some(&finished), limit).unwrap() }),
             }
@@ -144,15 +218,28 @@ proptest! {
 }
 
 #[test]
-fn every_row_of_a_group_is_seen_before_it_is_committed() {
+fn what_comes_and_goes_between_two_writes_is_never_written() {
     let dir = tempfile::tempdir().unwrap();
     let (keyspaces, mut disk) = tables(dir.path(), 4);
     let key = ReadyKey::new(QueueKey::new(&Name::from("default"), &Name::from("a")), 50, JobNo(1));
-    disk.put::<Ready>(&key, &()).unwrap();
+    disk.insert::<Ready>(&key, &()).unwrap();
     assert_eq!(disk.get::<Ready>(&key).unwrap(), Some(()));
+    disk.delete::<Ready>(&key).unwrap();
+    assert_eq!(disk.memory(), 0, "nothing is left of it");
+    assert_eq!(disk.get::<Ready>(&key).unwrap(), None);
+    disk.end_group(Position { term: 1, index: 1 }, None, 0);
+    disk.write().unwrap();
     assert!(disk_rows(&keyspaces).is_empty());
-    disk.commit(Position { term: 1, index: 1 }, None).unwrap();
-    let rows: BTreeMap<_, _> =
-        disk_rows(&keyspaces).into_iter().map(|(space, key, row)| ((space, key), row)).collect();
-    assert_eq!(rows.len(), 1);
+
+    // A row that is in the database leaves a mark, also when it came back in between.
+    disk.insert::<Ready>(&key, &()).unwrap();
+    disk.end_group(Position { term: 1, index: 2 }, None, 0);
+    disk.write().unwrap();
+    disk.delete::<Ready>(&key).unwrap();
+    disk.insert::<Ready>(&key, &()).unwrap();
+    disk.delete::<Ready>(&key).unwrap();
+    assert_eq!(disk.get::<Ready>(&key).unwrap(), None);
+    disk.end_group(Position { term: 1, index: 3 }, None, 0);
+    disk.write().unwrap();
+    assert!(disk_rows(&keyspaces).is_empty());
 }

@@ -7,10 +7,12 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::{apply, life, open};
+use jobbie_broker::request::RequestKey;
 use jobbie_broker::state::StateKind;
-use jobbie_broker::tables::schema::{Due, Jobs, Lane, Queues};
+use jobbie_broker::tables::mem::MemTables;
+use jobbie_broker::tables::schema::{Due, Forgets, Jobs, Lane, Meta, MetaRow, Queues, Requests};
 use jobbie_broker::tables::{Pair, Tables};
-use jobbie_broker::{Job, JobRef, Name, QueueKey, Timestamp};
+use jobbie_broker::{Body, Job, JobNo, JobRef, Name, QueueKey, State, Timestamp};
 use jobbie_store::Reader;
 use jobbie_store::query::{Cursor, JobFilter};
 
@@ -126,4 +128,66 @@ async fn listings_leases_and_ages_are_those_of_the_rows() {
         assert_eq!(reader.check().unwrap(), Vec::new());
         assert!(reader.disk().log_bytes > 0);
     }
+}
+
+/// What workers and the scheduler ask all the time is answered from memory: nothing is written for it.
+#[tokio::test]
+async fn what_is_asked_all_the_time_writes_nothing() {
+    for seed in [21, 22] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut opened, _) = open(dir.path()).unwrap();
+        let (entries, mut memory) = life(400, seed);
+        let mut entries = entries.into_iter();
+        apply(&mut opened.machine, entries.by_ref().take(200).collect()).await.unwrap();
+        let reader = &opened.reader;
+        reader.write().unwrap();
+        assert_eq!(reader.unwritten(), 0);
+        apply(&mut opened.machine, entries.collect()).await.unwrap();
+        let unwritten = reader.unwritten();
+        assert!(unwritten > 0);
+
+        let all: Vec<Pair<Jobs>> = memory.scan::<Jobs>(&[], None, usize::MAX).unwrap();
+        for (no, job) in &all {
+            assert_eq!(reader.job_row(&job.namespace, &JobRef::from(&job.id())).unwrap().as_ref(), Some(job));
+            let detail = reader.job(&job.namespace, &JobRef::Given(*no, job.created_at)).unwrap().unwrap();
+            assert_eq!(detail.payload.len(), job.payload.len());
+            assert_eq!(detail.checkpoint.map(|json| json.len()), job.checkpoint.as_ref().map(Body::len));
+        }
+        let gone = JobRef::Given(JobNo(memory_meta(&mut memory).last_job.0 + 1), Timestamp(1));
+        assert_eq!(reader.job_row(&Name::from("default"), &gone).unwrap(), None);
+        for (lane, first) in [(Lane::Timers, reader.first_due()), (Lane::Leases, reader.first_lease_due())] {
+            let due = memory.scan::<Due>(&[lane as u8], None, 1).unwrap();
+            assert_eq!(first.unwrap(), due.first().map(|(key, ())| key.at));
+            if let (Lane::Leases, Some((key, ()))) = (lane, due.first()) {
+                assert!(reader.leases_due(Timestamp(key.at.0 - 1), None, 10).unwrap().is_empty());
+            }
+        }
+        for (key, queue) in memory.scan::<Queues>(&[], None, usize::MAX).unwrap() {
+            let pending = all.iter().any(|(_, job)| job.queue_key() == key && job.state == State::Pending);
+            assert_eq!(reader.oldest_pending(&key).unwrap().is_some(), pending);
+            let finished = StateKind::TERMINAL.iter().any(|state| queue.count(*state) > 0);
+            let due = finished || queue.wants_purge() || queue.sweep.is_some();
+            assert_eq!(reader.finished_before(&key, Timestamp::MAX).unwrap(), due);
+        }
+        let forgets = memory.scan::<Forgets>(&[], None, 1).unwrap();
+        let (first, _) = forgets.first().unwrap();
+        assert!(
+            reader.forget_due(first.at).unwrap() && !reader.forget_due(Timestamp(first.at.0 - 1)).unwrap()
+        );
+        for (row, _) in memory.scan::<Requests>(&[], None, usize::MAX).unwrap() {
+            let request = RequestKey { route: row.route, key: row.key };
+            assert!(reader.is_remembered(&row.namespace, &row.by, &request).unwrap());
+        }
+        assert_eq!(reader.unwritten(), unwritten);
+
+        // A listing writes what has changed, and sees it.
+        let filter = JobFilter { namespace: Name::from("default"), queue: None, state: None };
+        let mine = all.iter().filter(|(_, job)| *job.namespace == *"default").count();
+        assert_eq!(listed(reader, &filter, 1000).len(), mine);
+        assert_eq!(reader.unwritten(), 0);
+    }
+}
+
+fn memory_meta(memory: &mut MemTables) -> MetaRow {
+    memory.get::<Meta>(&()).unwrap().unwrap()
 }

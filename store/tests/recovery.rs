@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use common::{SMALL, apply, files, life, log_id, memory_rows, open, rows};
+use common::{SMALL, apply, files, life, log_id, memory_rows, open, rows, voted};
 use jobbie_broker::codec;
 use jobbie_broker::tables::Space;
 use jobbie_broker::tables::mem::MemTables;
@@ -184,6 +184,92 @@ async fn what_was_applied_is_not_applied_again_nor_told_again() {
     assert!(told.0.lock().unwrap().is_empty());
     let error = apply(&mut opened.machine, life(31, 9).0.split_off(30)).await.unwrap_err();
     assert!(error.to_string().contains("failed before"), "a fault is for good: {error}");
+}
+
+/// Copies a directory as a crash of the process leaves it: whatever was written, and nothing else.
+fn crashed(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for from in files(dir) {
+        let to = copy.path().join(from.strip_prefix(dir).unwrap());
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        // The log makes its next segment ready in the background, under another name.
+        match fs::copy(from, to) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            copied => drop(copied.unwrap()),
+        }
+    }
+    copy
+}
+
+#[tokio::test]
+async fn what_a_crash_has_cost_the_state_is_applied_again_and_told_under_the_same_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (entries, memory) = life(90, 9);
+    let (mut opened, told) = open(dir.path()).unwrap();
+    logged(&mut opened, &entries).await;
+    opened.log.save_committed(Some(log_id(1, 90))).await.unwrap();
+    // What is committed goes to disk with the next write.
+    voted(&mut opened).await;
+    let mut entries = entries.into_iter();
+    for (written, upto) in [(None, 30), (Some(30), 60), (Some(60), 90)] {
+        // A reader that needs the database has it written; what comes after is only in memory.
+        if written.is_some() {
+            rows(&opened.reader);
+        }
+        apply(&mut opened.machine, entries.by_ref().take(30).collect()).await.unwrap();
+        assert_eq!(opened.reader.applied_index(), upto);
+        let copy = crashed(dir.path());
+        let (mut again, told_again) = open(copy.path()).unwrap();
+        assert_eq!(again.report.applied, written);
+        StorageHelper::new(&mut again.log, &mut again.machine)
+            .with_id(again.node_id)
+            .get_initial_state()
+            .await
+            .unwrap();
+        let told_again = told_again.0.lock().unwrap();
+        let told = told.0.lock().unwrap();
+        let first = told_again.first().map_or(0, |entry| entry.index);
+        assert_eq!(first, written.map_or(1, |index| index + 1));
+        let of_both = told.iter().filter(|entry| entry.index >= first).collect::<Vec<_>>();
+        assert_eq!(told_again.iter().take(of_both.len()).collect::<Vec<_>>(), of_both);
+        assert_eq!(rows(&again.reader), memory_rows(&memory));
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_of_a_state_in_memory_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (entries, memory) = life(100, 5);
+    let (mut opened, _) = open(dir.path()).unwrap();
+    logged(&mut opened, &entries).await;
+    apply(&mut opened.machine, entries).await.unwrap();
+    assert!(opened.reader.unwritten() > 0);
+    opened.machine.get_snapshot_builder().await.build_snapshot().await.unwrap();
+    // The log may go now: the state on disk is not behind the snapshot.
+    opened.log.purge(log_id(1, 100)).await.unwrap();
+    let copy = crashed(dir.path());
+    let (again, _) = open(copy.path()).unwrap();
+    assert_eq!((again.report.state.clone(), again.report.applied), (StateFound::Intact, Some(100)));
+    assert_eq!(rows(&again.reader), memory_rows(&memory));
+}
+
+/// Else what half a group left behind would be written, or shown to somebody.
+#[tokio::test]
+async fn after_a_fault_nothing_is_written_and_nothing_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let (entries, _) = life(60, 9);
+    let (mut opened, _) = open(dir.path()).unwrap();
+    logged(&mut opened, &entries).await;
+    apply(&mut opened.machine, entries[..30].to_vec()).await.unwrap();
+    opened.reader.write().unwrap();
+    let mut bad = entries[30..40].to_vec();
+    bad.push(entries[3].clone());
+    assert!(apply(&mut opened.machine, bad).await.is_err());
+    assert!(matches!(opened.reader.rows(), Err(Fault::Stopped)));
+    assert!(matches!(opened.reader.first_due(), Err(Fault::Stopped)));
+    drop(opened);
+    let (again, _) = open(dir.path()).unwrap();
+    assert_eq!(again.report.applied, Some(30));
 }
 
 /// Else a node would go on without its vote, and without what its state has not kept.

@@ -62,13 +62,19 @@ impl Deep {
         first
     }
 
-    fn commit(&mut self) {
+    fn end_group(&mut self) {
         self.index += 1;
         let at = Position { term: 1, index: self.index };
-        self.tables().commit(at, None).unwrap();
+        self.tables().end_group(at, None, 0);
+    }
+
+    fn write(&mut self) {
+        self.end_group();
+        self.tables().write().unwrap();
     }
 
     fn reopen(&mut self) {
+        self.write();
         self.tables = None;
         let keyspaces = Keyspaces::open(self.dir.path(), SMALL).unwrap();
         self.tables = Some(FjallTables::load(keyspaces, WINDOW).unwrap());
@@ -81,7 +87,7 @@ fn the_order_holds_over_a_deep_queue() {
     for job in 0..JOBS {
         deep.put(([205, 155, 205][job as usize % 3], job));
         if job % 500 == 499 {
-            deep.commit();
+            if job % 1000 == 499 { deep.write() } else { deep.end_group() }
         }
     }
     let mut taken = Vec::new();
@@ -113,22 +119,13 @@ fn the_order_holds_over_a_deep_queue() {
                 let last = deep.model.last().copied();
                 last.into_iter().for_each(|job| deep.delete(job));
             }
-            5 => deep.commit(),
-            6 if random % 256 == 6 => {
-                deep.commit();
-                deep.reopen();
-            }
-            7 if random % 512 == 7 => {
-                deep.commit();
-                deep.put((100, next));
-                deep.model.remove(&(100, next));
-                deep.tables().discard();
-            }
+            5 => deep.end_group(),
+            6 => deep.write(),
+            7 if random % 256 == 7 => deep.reopen(),
             _ => {}
         }
     }
     assert!(deep.model.is_empty());
-    deep.commit();
     deep.reopen();
     assert_eq!(deep.take(), None);
     deep.put((205, 1));
@@ -160,7 +157,10 @@ fn timers_come_in_order_whatever_comes_between() {
             model.remove(&first);
         }
         if job % 100 == 99 {
-            tables.commit(Position { term: 1, index: job }, None).unwrap();
+            tables.end_group(Position { term: 1, index: job }, None, 0);
+            if job % 300 == 99 {
+                tables.write().unwrap();
+            }
         }
     }
     while let Some(first) = tables.first_due(Lane::Timers, Timestamp::MAX).unwrap() {

@@ -45,6 +45,9 @@ pub struct DispatchParts {
     pub tracer: Tracer,
     /// The time now.
     pub clock: Clock,
+    /// The last log index that an earlier process knew. After a crash the end of what it had applied is applied
+    /// again, and must be neither counted nor traced twice.
+    pub known: u64,
 }
 
 /// The dispatch actor.
@@ -114,8 +117,10 @@ impl Dispatch {
     }
 
     fn route(&mut self, event: &Arc<NumberedEvent>, stirred: &mut BTreeSet<QueueKey>) {
-        self.parts.metrics.count(&event.event);
-        self.parts.tracer.heed(&event.event);
+        if event.id.index > self.parts.known {
+            self.parts.metrics.count(&event.event);
+            self.parts.tracer.heed(&event.event);
+        }
         self.parts.rates.record(&event.event);
         self.parts.alarm.heed(&event.event, self.parts.clock.now());
         if may_open_a_queue(&event.event) {

@@ -88,6 +88,8 @@ impl Metrics {
         gauge("raft_log_bytes", "Bytes of log segments on disk", disk.log_bytes);
         gauge("state_bytes", "Bytes of the state's tables on disk", disk.state_bytes);
         gauge("state_journal_bytes", "Bytes of the state's journal on disk", disk.journal_bytes);
+        let unwritten = sources.reader.unwritten() as u64;
+        gauge("state_unwritten_bytes", "Bytes of changed rows that are not in the state's tables", unwritten);
         gauge("snapshot_bytes", "Bytes of the newest snapshot on disk", disk.snapshot_bytes);
     }
 

@@ -229,9 +229,12 @@ impl<T: Tables> Context<'_, T> {
             self.tables.delete::<Due>(gone)?;
         }
         for new in after.timers.iter().flatten().filter(|new| !old_timers.contains(&Some(**new))) {
-            self.tables.put::<Due>(new, &())?;
+            self.tables.insert::<Due>(new, &())?;
         }
-        self.tables.put::<Jobs>(&job.no, job)
+        match before {
+            Some(_) => self.tables.put::<Jobs>(&job.no, job),
+            None => self.tables.insert::<Jobs>(&job.no, job),
+        }
     }
 
     fn erase_place(&mut self, place: &Place) -> Result<(), T::Fault> {
@@ -245,10 +248,10 @@ impl<T: Tables> Context<'_, T> {
 
     fn write_place(&mut self, place: &Place) -> Result<(), T::Fault> {
         match place {
-            Place::Ready(key) => self.tables.put::<Ready>(key, &()),
-            Place::Waiting(key) => self.tables.put::<Waiting>(key, &()),
-            Place::Leased(key, row) => self.tables.put::<Leases>(key, row),
-            Place::Finished(key) => self.tables.put::<Finished>(key, &()),
+            Place::Ready(key) => self.tables.insert::<Ready>(key, &()),
+            Place::Waiting(key) => self.tables.insert::<Waiting>(key, &()),
+            Place::Leased(key, row) => self.tables.insert::<Leases>(key, row),
+            Place::Finished(key) => self.tables.insert::<Finished>(key, &()),
         }
     }
 }

@@ -46,6 +46,12 @@ impl Tables for MemTables {
         Ok(())
     }
 
+    fn insert<T: Table>(&mut self, key: &T::Key, row: &T::Row) -> Result<(), Infallible> {
+        let is_new = self.spaces.get(&T::SPACE).is_none_or(|rows| !rows.contains_key(&key.bytes()));
+        debug_assert!(is_new, "{} has {key:?} already", T::SPACE.name());
+        self.put::<T>(key, row)
+    }
+
     fn delete<T: Table>(&mut self, key: &T::Key) -> Result<(), Infallible> {
         if let Some(rows) = self.spaces.get_mut(&T::SPACE) {
             rows.remove(&key.bytes());

@@ -75,6 +75,9 @@ pub enum Fault {
     /// Raft asked for something that contradicts the state.
     #[error("{0}")]
     Contradiction(String),
+    /// Applying or writing has failed before: nothing is written or answered any more.
+    #[error("the state has failed before; the process must be started again")]
+    Stopped,
     /// A view that is only for reading was written to: a bug in whoever did.
     #[error("a view that is only for reading was written to")]
     ReadOnly,
@@ -118,7 +121,9 @@ impl From<Fault> for io::Error {
     fn from(fault: Fault) -> Self {
         let kind = match &fault {
             Fault::Io { source, .. } => source.kind(),
-            Fault::Fjall(_) | Fault::ReadOnly | Fault::Contradiction(_) => io::ErrorKind::Other,
+            Fault::Fjall(_) | Fault::ReadOnly | Fault::Stopped | Fault::Contradiction(_) => {
+                io::ErrorKind::Other
+            }
             _ => io::ErrorKind::InvalidData,
         };
         Self::new(kind, fault)

@@ -44,7 +44,7 @@ impl Reader {
         if queues.iter().all(|(_, _, jobs)| *jobs == 0) {
             return Ok(page);
         }
-        let (view, _live) = self.view();
+        let (view, _live) = self.view()?;
         let source = source(&view, filter, cursor, &queues)?;
         let limit = limit.clamp(1, MOST);
         let (mut examined, mut bytes, mut last) = (0, 0, cursor);

@@ -61,9 +61,14 @@ impl Reader {
         after: Option<DueKey>,
         limit: usize,
     ) -> Result<Vec<DueLease>, Fault> {
+        // The scheduler asks all the time and mostly in vain: nothing is written for that.
+        let first = self.ask(|tables| tables.peek_due(Lane::Leases))?;
+        if first.is_none_or(|first| first.at > until) {
+            return Ok(Vec::new());
+        }
         let term_started = self.meta().term_started_at;
         // The view first, the hint second (H1).
-        let (view, live) = self.view();
+        let (view, live) = self.view()?;
         let front = live.hints.windows().due_front(Lane::Leases);
         let mut due = Vec::new();
         for key in timers(&view, Lane::Leases, front, after) {
@@ -87,9 +92,7 @@ impl Reader {
     }
 
     fn first_timer(&self, lane: Lane) -> Result<Option<Timestamp>, Fault> {
-        let (view, live) = self.view();
-        let front = live.hints.windows().due_front(lane);
-        timers(&view, lane, front, None).next().map(|key| Ok(key?.at)).transpose()
+        Ok(self.ask(|tables| tables.peek_due(lane))?.map(|key| key.at))
     }
 
     /// The jobs that a worker holds and that are wanted, with payload and checkpoint, oldest grant first.
@@ -103,7 +106,7 @@ impl Reader {
         limit: usize,
         wanted: impl Fn(&Job) -> bool,
     ) -> Result<Vec<LeasedJob>, Fault> {
-        let (view, _live) = self.view();
+        let (view, _live) = self.view()?;
         let mut prefix = namespace.bytes();
         worker.write(&mut prefix);
         let (start, end) = bounds(Space::Leases, &prefix, None);

@@ -4,14 +4,13 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use jobbie_broker::tables::Key;
+use jobbie_broker::tables::Tables;
 use jobbie_broker::tables::schema::{Jobs, Ready, ReadyKey};
 use jobbie_broker::{Change, Job, JobNo, Name, Queue, QueueKey, StateKind, Timestamp};
 
 use super::{NamedQueue, Reader};
 use crate::keyspaces::Fault;
-use crate::tables::{View, bounds, read_key};
-use jobbie_broker::tables::Space;
+use crate::tables::FjallTables;
 
 impl Reader {
     /// The queues of a namespace, sorted by name; from memory.
@@ -47,15 +46,15 @@ impl Reader {
         if self.queue(key).is_none_or(|queue| queue.count(StateKind::Pending) == 0) {
             return Ok(None);
         }
-        // The view first, the hint second (H1).
-        let (view, live) = self.view();
-        let fronts = live.hints.windows().ready.fronts(key);
-        let first = match fronts {
-            Some(fronts) => known(&view, key, &fronts)?,
-            None => unknown(&view, key)?,
-        };
-        let job = first.map(|no| view.row::<Jobs>(&no)).transpose()?.flatten();
-        Ok(job.as_ref().map(waiting_since))
+        self.ask(|tables| {
+            let fronts = tables.hints().windows().ready.fronts(key);
+            let first = match fronts {
+                Some(fronts) => known(tables, key, &fronts)?,
+                None => unknown(tables, key)?,
+            };
+            let job = first.map(|no| tables.get::<Jobs>(&no)).transpose()?.flatten();
+            Ok(job.as_ref().map(waiting_since))
+        })
     }
 }
 
@@ -67,30 +66,25 @@ fn waiting_since(job: &Job) -> Timestamp {
     line.map_or(job.created_at, |line| line.at)
 }
 
-fn known(view: &View, queue: &QueueKey, fronts: &[(u8, JobNo)]) -> Result<Option<JobNo>, Fault> {
+fn known(tables: &mut FjallTables, queue: &QueueKey, fronts: &[(u8, JobNo)]) -> Result<Option<JobNo>, Fault> {
     let mut first = None;
     for (rank, from) in fronts {
         let from = ReadyKey { queue: queue.clone(), rank: *rank, job: *from };
-        let found = seek(view, &ReadyKey::band_prefix(queue, *rank), &from)?;
-        first = [first, found.map(|key| key.job)].into_iter().flatten().min();
+        let found = tables.scan::<Ready>(&ReadyKey::band_prefix(queue, *rank), Some(&from), 1)?;
+        first = [first, found.first().map(|(key, ())| key.job)].into_iter().flatten().min();
     }
     Ok(first)
 }
 
 /// A queue that has not been fetched from since the start: its priorities are found one after the other.
-fn unknown(view: &View, queue: &QueueKey) -> Result<Option<JobNo>, Fault> {
+fn unknown(tables: &mut FjallTables, queue: &QueueKey) -> Result<Option<JobNo>, Fault> {
     let prefix = ReadyKey::queue_prefix(queue);
     let (mut first, mut rank) = (None, Some(0));
     while let Some(from) = rank {
-        let found = seek(view, &prefix, &ReadyKey { queue: queue.clone(), rank: from, job: JobNo(0) })?;
-        first = [first, found.as_ref().map(|key| key.job)].into_iter().flatten().min();
-        rank = found.and_then(|key| key.rank.checked_add(1));
+        let from = ReadyKey { queue: queue.clone(), rank: from, job: JobNo(0) };
+        let found = tables.scan::<Ready>(&prefix, Some(&from), 1)?;
+        first = [first, found.first().map(|(key, ())| key.job)].into_iter().flatten().min();
+        rank = found.first().and_then(|(key, ())| key.rank.checked_add(1));
     }
     Ok(first)
-}
-
-fn seek(view: &View, prefix: &[u8], from: &ReadyKey) -> Result<Option<ReadyKey>, Fault> {
-    let (start, end) = bounds(Space::Ready, prefix, Some(&from.bytes()));
-    let found = view.range::<Ready>((&start, &end)).next();
-    found.map(|found| read_key::<Ready>(&found?.0)).transpose()
 }

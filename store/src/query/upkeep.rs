@@ -2,13 +2,12 @@
 //! What the scheduler asks before it proposes a step of upkeep.
 
 use jobbie_broker::request::RequestKey;
+use jobbie_broker::tables::Tables;
 use jobbie_broker::tables::schema::{Finished, FinishedKey, ForgetKey, Forgets, RequestRowKey, Requests};
-use jobbie_broker::tables::{Key, Space};
 use jobbie_broker::{Name, QueueKey, StateKind, Timestamp};
 
 use super::Reader;
 use crate::keyspaces::Fault;
-use crate::tables::{bounds, read_key};
 
 impl Reader {
     /// True if there is something to forget by `now`.
@@ -20,13 +19,13 @@ impl Reader {
         if meta.forgets == 0 {
             return Ok(false);
         }
-        let (view, _live) = self.view();
-        let from = ForgetKey { at: meta.forgets_from, number: 0 };
-        let (start, end) = bounds(Space::Forgets, &[], Some(&from.bytes()));
-        match view.range::<Forgets>((&start, &end)).next() {
-            Some(found) => Ok(read_key::<Forgets>(&found?.0)?.at <= now),
-            None => Ok(false),
+        // No row is earlier than `forgets_from`, and an earlier look has often been in vain.
+        if meta.forgets_from > now {
+            return Ok(false);
         }
+        let from = ForgetKey { at: meta.forgets_from, number: 0 };
+        let first = self.ask(|tables| tables.scan::<Forgets>(&[], Some(&from), 1))?;
+        Ok(first.first().is_some_and(|(key, _)| key.at <= now))
     }
 
     /// True if a call with this key was answered and is remembered.
@@ -36,8 +35,7 @@ impl Reader {
     pub fn is_remembered(&self, namespace: &Name, by: &Name, request: &RequestKey) -> Result<bool, Fault> {
         let (namespace, by, key) = (namespace.clone(), by.clone(), request.key.clone());
         let row = RequestRowKey { namespace, by, route: request.route, key };
-        let (view, _live) = self.view();
-        Ok(view.row::<Requests>(&row)?.is_some())
+        Ok(self.row::<Requests>(&row)?.is_some())
     }
 
     /// True if a purge of the queue has something to do: it is being cleared or deleted, a round is under
@@ -51,17 +49,16 @@ impl Reader {
         if queue.wants_purge() || queue.sweep.is_some() {
             return Ok(true);
         }
-        let (view, live) = self.view();
-        for state in StateKind::TERMINAL.into_iter().filter(|state| queue.count(*state) > 0) {
-            let (mut start, end) = bounds(Space::Finished, &FinishedKey::state_prefix(key, state), None);
-            // The view first, the hint second (H1).
-            live.hints.skip(Space::Finished, &mut start);
-            if let Some(found) = view.range::<Finished>((&start, &end)).next()
-                && read_key::<Finished>(&found?.0)?.at < before
-            {
-                return Ok(true);
+        let terminal = StateKind::TERMINAL.into_iter().filter(|state| queue.count(*state) > 0);
+        self.ask(|tables| {
+            for state in terminal {
+                let prefix = FinishedKey::state_prefix(key, state);
+                let first = tables.scan::<Finished>(&prefix, None, 1)?;
+                if first.first().is_some_and(|(key, ())| key.at < before) {
+                    return Ok(true);
+                }
             }
-        }
-        Ok(false)
+            Ok(false)
+        })
     }
 }

@@ -20,7 +20,8 @@ const BYTES: usize = 1 << 20;
 pub(crate) struct Group {
     pub(crate) entries: Vec<(Entry, Option<ApplyResponder<TypeConfig>>)>,
     commands: usize,
-    bytes: usize,
+    /// Bytes of their commands in the log.
+    pub(crate) bytes: usize,
 }
 
 impl Group {

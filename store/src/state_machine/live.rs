@@ -5,21 +5,25 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use jobbie_broker::tables::schema::MetaRow;
 use jobbie_broker::{Queue, QueueKey};
 
-use crate::keyspaces::Keyspaces;
+use crate::keyspaces::{Fault, Keyspaces, Position};
 use crate::log_storage::LogStore;
 use crate::open::DirLock;
 use crate::snapshot::SnapshotDir;
-use crate::tables::{Committed, FjallTables, Hints};
+use crate::tables::{Committed, FjallTables, Hints, View};
 
-/// A database in use. Whoever holds one may read it, even while a newer one takes its place.
+/// A database in use, and the tables over it. Whoever holds one may read it, even while a newer one takes
+/// its place.
 pub(crate) struct Live {
     pub(crate) keyspaces: Keyspaces,
     pub(crate) hints: Arc<Hints>,
+    tables: Mutex<FjallTables>,
+    /// Held while a layer is written; always taken before `tables`.
+    writing: Mutex<()>,
     // Last: fields are dropped in order, and a database must be closed before its files go.
     dir: StateDir,
 }
@@ -42,9 +46,63 @@ impl Drop for StateDir {
 }
 
 impl Live {
-    pub(crate) fn new(keyspaces: Keyspaces, tables: &FjallTables) -> Self {
+    pub(crate) fn new(keyspaces: Keyspaces, tables: FjallTables) -> Self {
         let dir = StateDir { path: keyspaces.path().to_owned(), replaced: AtomicBool::new(false) };
-        Self { keyspaces, hints: tables.hints().clone(), dir }
+        let hints = tables.hints().clone();
+        Self { keyspaces, hints, tables: Mutex::new(tables), writing: Mutex::default(), dir }
+    }
+
+    /// The tables between two groups.
+    ///
+    /// # Errors
+    /// If a group has failed: its half is not shown to anybody (T1).
+    pub(crate) fn tables(&self) -> Result<MutexGuard<'_, FjallTables>, Fault> {
+        // A panic while holding them is a panic while applying.
+        let tables = self.tables.lock().map_err(|_| Fault::Stopped)?;
+        tables.check()?;
+        Ok(tables)
+    }
+
+    /// Writes everything that is applied now into the database. Apply goes on meanwhile.
+    ///
+    /// # Errors
+    /// If writing fails, now or before: then nothing is applied any more either.
+    pub(crate) fn write(&self) -> Result<(), Fault> {
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(layer) = self.tables()?.take_layer()? else { return Ok(()) };
+        let written = layer.write(&self.keyspaces).and_then(|()| self.keyspaces.bound_memory());
+        let mut tables = self.tables.lock().map_err(|_| Fault::Stopped)?;
+        match written {
+            Ok(()) => tables.set_written(),
+            Err(_) => tables.fail(),
+        }
+        written
+    }
+
+    /// Writes what has changed if it is much.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(crate) fn write_if_full(&self) -> Result<(), Fault> {
+        if self.tables()?.is_full() { self.write() } else { Ok(()) }
+    }
+
+    /// Writes what has changed if nothing has since the last call: `seen` is how far the state had come then.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(crate) fn write_if_quiet(&self, seen: &mut Option<Position>) -> Result<(), Fault> {
+        let last = std::mem::replace(seen, self.tables()?.unwritten());
+        if seen.is_some() && *seen == last { self.write() } else { Ok(()) }
+    }
+
+    /// A view of everything that is applied now.
+    ///
+    /// # Errors
+    /// If what is not in the database yet cannot be written.
+    pub(crate) fn view(&self) -> Result<View, Fault> {
+        self.write()?;
+        Ok(View::new(self.keyspaces.clone()))
     }
 }
 
@@ -62,16 +120,16 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(
-        live: Live,
-        tables: &FjallTables,
+        keyspaces: Keyspaces,
+        tables: FjallTables,
         snapshots: SnapshotDir,
         log: LogStore,
         lock: DirLock,
     ) -> Self {
         Self {
-            live: RwLock::new(Arc::new(live)),
             queues: RwLock::new(tables.queues().clone()),
             meta: RwLock::new(tables.meta()),
+            live: RwLock::new(Arc::new(Live::new(keyspaces, tables))),
             applied: AtomicU64::new(0),
             snapshots,
             log,
@@ -95,7 +153,7 @@ impl Shared {
         self.applied.load(Ordering::Acquire).checked_sub(1)
     }
 
-    /// Makes a commit visible.
+    /// Makes a group visible.
     pub(crate) fn publish(&self, committed: Committed, index: u64) {
         if !committed.queues.is_empty() {
             let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
@@ -113,15 +171,16 @@ impl Shared {
     }
 
     /// Makes another database visible; the old one's files go with its last reader.
-    pub(crate) fn replace(&self, live: Live, tables: &FjallTables, index: Option<u64>) {
-        let old = std::mem::replace(
-            &mut *self.live.write().unwrap_or_else(PoisonError::into_inner),
-            Arc::new(live),
-        );
+    pub(crate) fn replace(&self, keyspaces: Keyspaces, tables: FjallTables, index: Option<u64>) -> Arc<Live> {
+        let (queues, meta) = (tables.queues().clone(), tables.meta());
+        let live = Arc::new(Live::new(keyspaces, tables));
+        let old =
+            std::mem::replace(&mut *self.live.write().unwrap_or_else(PoisonError::into_inner), live.clone());
         old.dir.replaced.store(true, Ordering::Release);
-        self.queues.write().unwrap_or_else(PoisonError::into_inner).clone_from(tables.queues());
-        *self.meta.write().unwrap_or_else(PoisonError::into_inner) = tables.meta();
+        *self.queues.write().unwrap_or_else(PoisonError::into_inner) = queues;
+        *self.meta.write().unwrap_or_else(PoisonError::into_inner) = meta;
         self.mark(index);
+        live
     }
 
     pub(crate) fn mark(&self, index: Option<u64>) {

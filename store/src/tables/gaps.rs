@@ -82,11 +82,6 @@ impl Gaps {
         }
     }
 
-    /// Forgets all of it.
-    pub(crate) fn clear(&mut self) {
-        self.gaps.clear();
-    }
-
     fn at_or_before(&self, key: &[u8]) -> Option<(&Vec<u8>, &Vec<u8>)> {
         self.gaps.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back()
     }

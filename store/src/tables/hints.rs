@@ -26,7 +26,6 @@ pub(crate) struct Hints {
 pub(crate) struct Windows {
     pub(crate) ready: ReadyWindows,
     due: [Window<DueKey>; 2],
-    most: usize,
 }
 
 /// The table that upkeep scans from the front again and again: each round of a purge looks for what has
@@ -35,7 +34,8 @@ const SCANNED: Space = Space::Finished;
 
 impl Hints {
     pub(crate) fn new(most: usize) -> Self {
-        let windows = Windows { ready: ReadyWindows::new(most), due: due(most), most };
+        let windows =
+            Windows { ready: ReadyWindows::new(most), due: [Window::unknown(most), Window::unknown(most)] };
         Self { windows: Mutex::new(windows), gaps: Mutex::default() }
     }
 
@@ -59,15 +59,6 @@ impl Hints {
             }
         });
     }
-
-    /// Forgets everything; always safe.
-    pub(crate) fn clear(&self) {
-        let mut windows = self.windows();
-        windows.ready.clear();
-        windows.due = due(windows.most);
-        drop(windows);
-        self.gaps(SCANNED, Gaps::clear);
-    }
 }
 
 impl Windows {
@@ -83,8 +74,4 @@ impl Windows {
             Err(Edge::Start | Edge::End) => None,
         }
     }
-}
-
-fn due(most: usize) -> [Window<DueKey>; 2] {
-    [Window::unknown(most), Window::unknown(most)]
 }

@@ -1,25 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The rows that nearly every command touches, decoded: all queue rows and the row of counters.
 //!
-//! They are encoded once per group, when it is committed. Their number is that of the queues.
+//! They are encoded when a layer is written, once for all groups in it. Their number is that of the queues.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jobbie_broker::tables::Key;
 use jobbie_broker::tables::schema::MetaRow;
 use jobbie_broker::{Queue, QueueKey};
 
-/// Queue rows that a group has touched: `None` for one that is gone.
+/// Queue rows that were touched: `None` for one that is gone.
 pub type TouchedQueues = Vec<(QueueKey, Option<Arc<Queue>>)>;
 
-/// The decoded rows, and what they were before the group that is being applied.
+/// The decoded rows, what the present group has touched of them, and what is not in a layer yet.
 #[derive(Debug, Default)]
 pub(crate) struct Hot {
     queues: BTreeMap<QueueKey, Arc<Queue>>,
-    before: BTreeMap<QueueKey, Option<Arc<Queue>>>,
     meta: Option<MetaRow>,
-    meta_before: Option<Option<MetaRow>>,
+    group: Touched,
+    layer: Touched,
+}
+
+/// What was touched: which queues, and whether the row of counters was.
+#[derive(Debug, Default)]
+struct Touched {
+    queues: BTreeSet<QueueKey>,
+    meta: bool,
 }
 
 impl Hot {
@@ -32,11 +39,11 @@ impl Hot {
     }
 
     pub(crate) fn set_queue(&mut self, key: &QueueKey, queue: Option<Queue>) {
-        let old = match queue {
+        match queue {
             Some(queue) => self.queues.insert(key.clone(), Arc::new(queue)),
             None => self.queues.remove(key),
         };
-        self.before.entry(key.clone()).or_insert(old);
+        self.group.queues.insert(key.clone());
     }
 
     /// Queues whose key bytes begin with `prefix` and are not below `from`, in order.
@@ -56,8 +63,8 @@ impl Hot {
     }
 
     pub(crate) fn set_meta(&mut self, meta: Option<MetaRow>) {
-        self.meta_before.get_or_insert(self.meta);
         self.meta = meta;
+        self.group.meta = true;
     }
 
     /// All queues.
@@ -65,28 +72,22 @@ impl Hot {
         &self.queues
     }
 
-    /// What the group has touched: queues, and the row of counters if it changed.
-    pub(crate) fn touched(&self) -> (TouchedQueues, Option<Option<MetaRow>>) {
-        let queues = self.before.keys().map(|key| (key.clone(), self.queues.get(key).cloned())).collect();
-        (queues, self.meta_before.map(|_| self.meta))
+    /// Ends a group: the queues it has touched, and the row of counters if it changed.
+    pub(crate) fn end_group(&mut self) -> (TouchedQueues, Option<Option<MetaRow>>) {
+        let Touched { queues, meta } = std::mem::take(&mut self.group);
+        let rows = self.rows_of(&queues);
+        self.layer.queues.extend(queues);
+        self.layer.meta |= meta;
+        (rows, meta.then_some(self.meta))
     }
 
-    /// What was touched is committed.
-    pub(crate) fn keep(&mut self) {
-        self.before.clear();
-        self.meta_before = None;
+    /// Ends a layer: what the groups in it have touched.
+    pub(crate) fn end_layer(&mut self) -> (TouchedQueues, Option<Option<MetaRow>>) {
+        let Touched { queues, meta } = std::mem::take(&mut self.layer);
+        (self.rows_of(&queues), meta.then_some(self.meta))
     }
 
-    /// Back to what it was before the group.
-    pub(crate) fn discard(&mut self) {
-        for (key, old) in std::mem::take(&mut self.before) {
-            match old {
-                Some(queue) => self.queues.insert(key, queue),
-                None => self.queues.remove(&key),
-            };
-        }
-        if let Some(meta) = self.meta_before.take() {
-            self.meta = meta;
-        }
+    fn rows_of(&self, keys: &BTreeSet<QueueKey>) -> TouchedQueues {
+        keys.iter().map(|key| (key.clone(), self.queues.get(key).cloned())).collect()
     }
 }

@@ -100,11 +100,6 @@ impl ReadyWindows {
     pub(crate) fn cool(&mut self, queue: &QueueKey) {
         self.queues.remove(queue);
     }
-
-    /// Forgets everything; always safe.
-    pub(crate) fn clear(&mut self) {
-        self.queues.clear();
-    }
 }
 
 /// Finds the ranks of a queue that have jobs: one seek each.

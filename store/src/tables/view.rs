@@ -23,6 +23,11 @@ impl View {
         Self { snapshot: keyspaces.view(), keyspaces }
     }
 
+    /// The database's view.
+    pub(crate) const fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     /// Every row of a table between two keys, as bytes, in order.
     pub(crate) fn range<T: Table>(
         &self,
