@@ -186,17 +186,14 @@ async fn what_was_applied_is_not_applied_again_nor_told_again() {
     assert!(error.to_string().contains("failed before"), "a fault is for good: {error}");
 }
 
-/// Copies a directory as a crash of the process leaves it: whatever was written, and nothing else.
+/// Copies a directory as a crash of the process leaves it: whatever was written, and nothing else. The log must
+/// be shut down, or its files come and go meanwhile.
 fn crashed(dir: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for from in files(dir) {
         let to = copy.path().join(from.strip_prefix(dir).unwrap());
         fs::create_dir_all(to.parent().unwrap()).unwrap();
-        // The log makes its next segment ready in the background, under another name.
-        match fs::copy(from, to) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            copied => drop(copied.unwrap()),
-        }
+        fs::copy(from, to).unwrap();
     }
     copy
 }
@@ -208,8 +205,9 @@ async fn what_a_crash_has_cost_the_state_is_applied_again_and_told_under_the_sam
     let (mut opened, told) = open(dir.path()).unwrap();
     logged(&mut opened, &entries).await;
     opened.log.save_committed(Some(log_id(1, 90))).await.unwrap();
-    // What is committed goes to disk with the next write.
+    // What is committed goes to disk with the next write; then the files of the log stand still.
     voted(&mut opened).await;
+    opened.log.shutdown();
     let mut entries = entries.into_iter();
     for (written, upto) in [(None, 30), (Some(30), 60), (Some(60), 90)] {
         // A reader that needs the database has it written; what comes after is only in memory.
@@ -247,6 +245,7 @@ async fn a_snapshot_of_a_state_in_memory_is_whole() {
     opened.machine.get_snapshot_builder().await.build_snapshot().await.unwrap();
     // The log may go now: the state on disk is not behind the snapshot.
     opened.log.purge(log_id(1, 100)).await.unwrap();
+    opened.log.shutdown();
     let copy = crashed(dir.path());
     let (again, _) = open(copy.path()).unwrap();
     assert_eq!((again.report.state.clone(), again.report.applied), (StateFound::Intact, Some(100)));
