@@ -38,6 +38,7 @@ use hot::Hot;
 pub use hot::TouchedQueues;
 pub use layer::Layer;
 use layers::Layers;
+pub use layers::Turned;
 use ready::Within;
 pub(crate) use rows::{bounds, pair, read_key};
 pub use view::{Row, View};
@@ -158,7 +159,7 @@ impl FjallTables {
     ///
     /// # Errors
     /// If a group has failed (T1).
-    pub fn take_layer(&mut self) -> Result<Option<Arc<Layer>>, Fault> {
+    pub fn take_layer(&mut self) -> Result<Option<Turned>, Fault> {
         self.check()?;
         if self.unwritten().is_none() {
             return Ok(None);
@@ -185,7 +186,7 @@ impl FjallTables {
     /// If a group has failed, or fjall does.
     pub fn write(&mut self) -> Result<(), Fault> {
         if let Some(layer) = self.take_layer()? {
-            layer.write(&self.disk.keyspaces)?;
+            layer.full.write(&self.disk.keyspaces)?;
             self.set_written();
         }
         Ok(())
@@ -269,10 +270,10 @@ impl Tables for FjallTables {
             Space::Meta => return Ok(rows::moved::<Option<MetaRow>, _>(self.hot.meta())),
             _ => {}
         }
-        if T::SPACE == Space::Jobs {
-            if let Some(job) = self.disk.layers.job(*rows::same(key)) {
-                return Ok(rows::moved::<Option<Job>, _>(job.map(|job| Job::clone(job))));
-            }
+        if T::SPACE == Space::Jobs
+            && let Some(job) = self.disk.layers.job(*rows::same(key))
+        {
+            return Ok(rows::moved::<Option<Job>, _>(job.map(|job| Job::clone(job))));
         }
         rows::write_key::<T>(key, &mut self.key);
         if let Some(changed) = self.disk.layers.get(T::SPACE, &self.key) {

@@ -84,9 +84,9 @@ impl Expected {
 
     fn take(&mut self, disk: &mut FjallTables, memory: &MemTables, at: Position) {
         if self.layer.is_none()
-            && let Some(layer) = disk.take_layer().unwrap()
+            && let Some(turned) = disk.take_layer().unwrap()
         {
-            self.layer = Some((layer, memory.clone(), at, false));
+            self.layer = Some((turned.full, memory.clone(), at, false));
         }
     }
 

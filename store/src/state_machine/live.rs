@@ -14,7 +14,7 @@ use crate::keyspaces::{Fault, Keyspaces, Position};
 use crate::log_storage::LogStore;
 use crate::open::DirLock;
 use crate::snapshot::SnapshotDir;
-use crate::tables::{Committed, FjallTables, Hints, View};
+use crate::tables::{Committed, FjallTables, Hints, Turned, View};
 
 /// A database in use, and the tables over it. Whoever holds one may read it, even while a newer one takes
 /// its place.
@@ -69,8 +69,9 @@ impl Live {
     /// If writing fails, now or before: then nothing is applied any more either.
     pub(crate) fn write(&self) -> Result<(), Fault> {
         let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(layer) = self.tables()?.take_layer()? else { return Ok(()) };
-        let written = layer.write(&self.keyspaces).and_then(|()| self.keyspaces.bound_memory());
+        let Some(Turned { full, done }) = self.tables()?.take_layer()? else { return Ok(()) };
+        drop(done);
+        let written = full.write(&self.keyspaces).and_then(|()| self.keyspaces.bound_memory());
         let mut tables = self.tables.lock().map_err(|_| Fault::Stopped)?;
         match written {
             Ok(()) => tables.set_written(),

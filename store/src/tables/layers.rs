@@ -19,6 +19,16 @@ use jobbie_broker::{Job, JobNo};
 use super::layer::Layer;
 use crate::keyspaces::{Fault, Keyspaces};
 
+/// What comes of the beginning of another layer.
+#[derive(Debug)]
+pub struct Turned {
+    /// The layer that is to be written.
+    pub full: Arc<Layer>,
+    /// The one that was written last and is not needed any more. To let go of a hundred thousand rows takes some
+    /// milliseconds, which need not be spent while others wait for the tables.
+    pub done: Arc<Layer>,
+}
+
 /// The layers.
 #[derive(Debug)]
 pub(crate) struct Layers {
@@ -43,11 +53,12 @@ impl Layers {
     }
 
     /// Begins another layer; the one that has grown is to be written. The one before must be written.
-    pub(crate) fn turn(&mut self) -> Arc<Layer> {
+    pub(crate) fn turn(&mut self) -> Turned {
         debug_assert!(self.written, "L2: layers are written one after the other");
-        self.before = Arc::new(std::mem::replace(&mut self.growing, Layer::new()));
+        let full = Arc::new(std::mem::replace(&mut self.growing, Layer::new()));
+        let done = std::mem::replace(&mut self.before, full.clone());
         self.written = false;
-        self.before.clone()
+        Turned { full, done }
     }
 
     /// Notes that the layer before is in the database.
