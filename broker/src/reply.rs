@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a command answers. Every reply is decided at one log index and the same on every node.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::body::Json;
@@ -22,7 +24,7 @@ pub enum Reply {
     /// One per item of a batched call, in order.
     Settled(Vec<Result<Settled, Reject>>),
     /// The job after a person's call; `None` once deleted.
-    Job(Option<Box<Job>>),
+    Job(Option<Arc<Job>>),
     /// The queue after a person's call.
     Queue,
     /// A bounded step of upkeep.
@@ -44,7 +46,7 @@ pub struct Enqueued {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeasedJob {
     /// The row.
-    pub job: Job,
+    pub job: Arc<Job>,
     /// The payload.
     pub payload: Json,
     /// The checkpoint of an earlier attempt.

@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jobbie_broker::backoff::{Backoff, RetryPolicy};
 use jobbie_broker::codec;
@@ -362,14 +363,17 @@ fn every_reply_keeps_its_bytes() {
         Ok(Settled::Alive { lease_expires_at: time(70), length: Millis::from_secs(60), cancel: true }),
         Err(Reject::lease_lost(&chosen(), StateKind::Pending)),
     ];
-    let leased =
-        LeasedJob { job: job(State::Active(lease())), payload: Json::null(), checkpoint: Some(Json::null()) };
+    let leased = LeasedJob {
+        job: Arc::new(job(State::Active(lease()))),
+        payload: Json::null(),
+        checkpoint: Some(Json::null()),
+    };
     for (suffix, reply) in [
         ("rejected", Reply::Rejected(Reject::draining(&name("mail")))),
         ("enqueued", Reply::Enqueued(vec![enqueued()])),
         ("fetched", Reply::Fetched(vec![leased])),
         ("settled", Reply::Settled(settled)),
-        ("job", Reply::Job(Some(Box::new(job(State::Pending))))),
+        ("job", Reply::Job(Some(Arc::new(job(State::Pending))))),
         ("deleted", Reply::Job(None)),
         ("queue", Reply::Queue),
         ("swept", Reply::Swept(Swept { done: 3, more: true })),

@@ -6,6 +6,7 @@
 mod bed;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bed::{Bed, Op, ops};
 use jobbie_broker::apply::{Entry, apply, apply_proposal};
@@ -30,7 +31,7 @@ fn config(times: u32) -> ProptestConfig {
     ProptestConfig { cases: usual.cases * times, failure_persistence: None, ..usual }
 }
 
-fn jobs(tables: &mut MemTables) -> BTreeMap<JobNo, Job> {
+fn jobs(tables: &mut MemTables) -> BTreeMap<JobNo, Arc<Job>> {
     tables.scan::<Jobs>(&[], None, usize::MAX).unwrap().into_iter().collect()
 }
 
@@ -77,11 +78,11 @@ impl Watch {
         &self,
         bed: &mut Bed,
         before: &mut MemTables,
-        after: &BTreeMap<JobNo, Job>,
+        after: &BTreeMap<JobNo, Arc<Job>>,
         outcome: &Outcome,
     ) {
         let (was, now_queues) = (queues(before), queues(&mut bed.tables));
-        let started: Vec<&Job> = outcome
+        let started: Vec<&Arc<Job>> = outcome
             .events
             .iter()
             .filter_map(|event| match event {

@@ -134,7 +134,11 @@ impl StateMachine {
                     let mut events = Vec::new();
                     for outcome in outcomes {
                         answer.replies.push(outcome.reply);
-                        events.extend(outcome.events);
+                        if events.is_empty() {
+                            events = outcome.events
+                        } else {
+                            events.extend(outcome.events)
+                        }
                     }
                     applied.push(AppliedEntry { index: at.index, at: tables.meta().last_at, events });
                 }

@@ -13,6 +13,7 @@
 //! process must end. A failed write is fatal too: fjall refuses everything after it, and the batch may be
 //! there after a restart.
 
+mod ahead;
 mod gaps;
 mod hints;
 mod hot;
@@ -23,16 +24,17 @@ mod rows;
 mod view;
 mod window;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use fjall::Slice;
 use jobbie_broker::codec;
-use jobbie_broker::tables::schema::{Due, DueKey, Lane, Meta, MetaRow, Queues, Ready, ReadyKey};
+use jobbie_broker::tables::schema::{Due, DueKey, Jobs, Lane, Meta, MetaRow, Queues, Ready, ReadyKey};
 use jobbie_broker::tables::{Key, Pair, Space, Table, Tables};
-use jobbie_broker::{Job, Queue, QueueKey, Timestamp};
+use jobbie_broker::{Job, JobNo, Queue, QueueKey, Timestamp};
 
 use crate::keyspaces::{Fault, Keyspaces, Members, Position};
+use ahead::Ahead;
 pub(crate) use hints::Hints;
 use hot::Hot;
 pub use hot::TouchedQueues;
@@ -68,6 +70,7 @@ pub struct FjallTables {
 struct Disk {
     keyspaces: Keyspaces,
     layers: Layers,
+    ahead: Ahead,
 }
 
 /// What a group made visible.
@@ -92,7 +95,7 @@ impl FjallTables {
             .map(|found| pair::<Queues>(&found?).map(|(key, queue)| (key, Arc::new(queue))))
             .collect();
         let hot = Hot::new(queues?, view.row::<Meta>(&())?);
-        let disk = Disk { keyspaces, layers: Layers::new() };
+        let disk = Disk { keyspaces, layers: Layers::new(), ahead: Ahead::new() };
         let hints = Arc::new(Hints::new(window));
         Ok(Self { disk, hot, hints, in_group: false, key: Vec::new(), row: Vec::new() })
     }
@@ -196,7 +199,7 @@ impl FjallTables {
     pub(crate) fn changed<T: Table>(&self, key: &T::Key) -> Result<Option<Option<T::Row>>, Fault> {
         if T::SPACE == Space::Jobs {
             let job = self.disk.layers.job(*rows::same(key));
-            return Ok(job.map(|job| rows::moved::<Option<Job>, _>(job.map(|job| Job::clone(job)))));
+            return Ok(job.map(|job| rows::moved::<Option<Arc<Job>>, _>(job.cloned())));
         }
         let key = rows::key::<T>(key);
         let changed = self.disk.layers.get(T::SPACE, &key);
@@ -208,8 +211,9 @@ impl FjallTables {
             Space::Queues => return self.hot.set_queue(rows::same(key), Some(Queue::clone(rows::same(row)))),
             Space::Meta => return self.hot.set_meta(Some(*rows::same(row))),
             Space::Jobs => {
-                let job: &Job = rows::same(row);
-                return self.disk.layers.growing.put_job(Arc::new(job.clone()), is_new);
+                let job: &Arc<Job> = rows::same(row);
+                self.disk.ahead.forget(job.no);
+                return self.disk.layers.growing.put_job(job.clone(), is_new);
             }
             _ => {}
         }
@@ -255,6 +259,43 @@ impl FjallTables {
 }
 
 impl Disk {
+    fn job(&mut self, no: JobNo) -> Result<Option<Arc<Job>>, Fault> {
+        if let Some(job) = self.layers.job(no) {
+            return Ok(job.cloned());
+        }
+        let key = rows::key::<Jobs>(&no);
+        let row = match self.ahead.take(no) {
+            Some(row) => Some(row),
+            None => self.read_job(no, &key)?,
+        };
+        row.map(|row| rows::row::<Jobs>(&key, &row)).transpose()
+    }
+
+    /// Reads a job from the database, and those behind it if it looks as if they were next.
+    fn read_job(&mut self, no: JobNo, key: &[u8]) -> Result<Option<Slice>, Fault> {
+        let jobs = self.keyspaces.of(Space::Jobs);
+        let wanted = self.ahead.wanted(no);
+        if wanted == 1 {
+            self.ahead.keep(VecDeque::new(), 1, no);
+            return Ok(jobs.get(key)?);
+        }
+        let (_, end) = bounds(Space::Jobs, &[], None);
+        let (mut found, mut read, mut last) = (None, 0, no);
+        let mut behind = VecDeque::with_capacity(wanted);
+        for guard in jobs.range(key..end.as_slice()).take(wanted) {
+            let (key, row) = guard.into_inner()?;
+            last = read_key::<Jobs>(&key)?;
+            read += 1;
+            if last == no {
+                found = Some(row);
+            } else if self.layers.job(last).is_none() {
+                behind.push_back((last, row));
+            }
+        }
+        self.ahead.keep(behind, read, last);
+        Ok(found)
+    }
+
     fn keys<T: Table>(&self, bounds: (&[u8], &[u8]), limit: usize) -> Result<Vec<T::Key>, Fault> {
         let found = self.layers.scan(&self.keyspaces, T::SPACE, bounds, limit)?;
         found.iter().map(|(key, _)| read_key::<T>(key)).collect()
@@ -268,12 +309,10 @@ impl Tables for FjallTables {
         match T::SPACE {
             Space::Queues => return Ok(rows::moved::<Option<Queue>, _>(self.hot.queue(rows::same(key)))),
             Space::Meta => return Ok(rows::moved::<Option<MetaRow>, _>(self.hot.meta())),
+            Space::Jobs => {
+                return Ok(rows::moved::<Option<Arc<Job>>, _>(self.disk.job(*rows::same(key))?));
+            }
             _ => {}
-        }
-        if T::SPACE == Space::Jobs
-            && let Some(job) = self.disk.layers.job(*rows::same(key))
-        {
-            return Ok(rows::moved::<Option<Job>, _>(job.map(|job| Job::clone(job))));
         }
         rows::write_key::<T>(key, &mut self.key);
         if let Some(changed) = self.disk.layers.get(T::SPACE, &self.key) {
@@ -301,7 +340,10 @@ impl Tables for FjallTables {
                 self.hints.windows().ready.cool(key);
             }
             Space::Meta => self.hot.set_meta(None),
-            Space::Jobs => self.disk.layers.growing.delete_job(*rows::same(key)),
+            Space::Jobs => {
+                self.disk.ahead.forget(*rows::same(key));
+                self.disk.layers.growing.delete_job(*rows::same(key));
+            }
             _ => {
                 rows::write_key::<T>(key, &mut self.key);
                 self.disk.layers.growing.delete(T::SPACE, &self.key);

@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use common::{apply, life, open};
 use jobbie_broker::request::RequestKey;
@@ -15,6 +16,11 @@ use jobbie_broker::tables::{Pair, Tables};
 use jobbie_broker::{Body, Job, JobNo, JobRef, Name, QueueKey, State, Timestamp};
 use jobbie_store::Reader;
 use jobbie_store::query::{Cursor, JobFilter};
+
+fn all_jobs(memory: &mut MemTables) -> Vec<(JobNo, Job)> {
+    let all = memory.scan::<Jobs>(&[], None, usize::MAX).unwrap().into_iter();
+    all.map(|(no, job)| (no, Arc::unwrap_or_clone(job))).collect()
+}
 
 /// Everything a filter means, by walking through pages of a size.
 fn listed(reader: &Reader, filter: &JobFilter, size: usize) -> Vec<Job> {
@@ -38,7 +44,7 @@ async fn listings_leases_and_ages_are_those_of_the_rows() {
         let (entries, mut memory) = life(500, seed);
         apply(&mut opened.machine, entries).await.unwrap();
         let reader = &opened.reader;
-        let all: Vec<Pair<Jobs>> = memory.scan::<Jobs>(&[], None, usize::MAX).unwrap();
+        let all = all_jobs(&mut memory);
         assert!(all.len() > 30, "{}", all.len());
 
         for namespace in ["default", "second", "third"].map(Name::from) {
@@ -123,7 +129,10 @@ async fn listings_leases_and_ages_are_those_of_the_rows() {
                 })
                 .collect();
             expected.sort_by_key(granted);
-            assert_eq!(held.into_iter().map(|held| held.job).collect::<Vec<_>>(), expected);
+            assert_eq!(
+                held.into_iter().map(|held| Arc::unwrap_or_clone(held.job)).collect::<Vec<_>>(),
+                expected
+            );
         }
         assert_eq!(reader.check().unwrap(), Vec::new());
         assert!(reader.disk().log_bytes > 0);
@@ -146,7 +155,7 @@ async fn what_is_asked_all_the_time_writes_nothing() {
         let unwritten = reader.unwritten();
         assert!(unwritten > 0);
 
-        let all: Vec<Pair<Jobs>> = memory.scan::<Jobs>(&[], None, usize::MAX).unwrap();
+        let all = all_jobs(&mut memory);
         for (no, job) in &all {
             assert_eq!(reader.job_row(&job.namespace, &JobRef::from(&job.id())).unwrap().as_ref(), Some(job));
             let detail = reader.job(&job.namespace, &JobRef::Given(*no, job.created_at)).unwrap().unwrap();

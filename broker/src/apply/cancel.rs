@@ -4,6 +4,8 @@
 //! A waiting job is cancelled at once and its unique key is free. An active one is only marked: its worker is
 //! told, and the job ends when the worker answers or the lease ends. Cancelling twice is no mistake.
 
+use std::sync::Arc;
+
 use super::Verdict;
 use super::context::Context;
 use crate::command::Cancel;
@@ -20,8 +22,8 @@ impl<T: Tables> Context<'_, T> {
             Err(reject) => return Ok(Err(reject)),
         };
         let job = match open.kind() {
-            StateKind::Cancelled => open.job,
-            StateKind::Active if open.job.cancel_requested_at.is_some() => open.job,
+            StateKind::Cancelled => Arc::new(open.job),
+            StateKind::Active if open.job.cancel_requested_at.is_some() => Arc::new(open.job),
             StateKind::Active => {
                 open.job.cancel_requested_at = Some(self.now);
                 self.settle(open, Change::CancelRequested)?
@@ -35,7 +37,7 @@ impl<T: Tables> Context<'_, T> {
                 self.go_to(open, state, Change::Cancelled)?
             }
         };
-        Ok(Ok(Reply::Job(Some(Box::new(job)))))
+        Ok(Ok(Reply::Job(Some(job))))
     }
 }
 

@@ -31,7 +31,7 @@ impl<T: Tables> Context<'_, T> {
             expire_after: original.expire_at.map(|at| at.since(original.created_at)),
             options: Options { unique: None, ..original.options },
         })?;
-        Ok(Ok(Reply::Job(Some(Box::new(job)))))
+        Ok(Ok(Reply::Job(Some(job))))
     }
 }
 

@@ -6,6 +6,7 @@
 //! even if the queue would not accept a new job any more; nothing new is enqueued.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Verdict;
 use super::context::Context;
@@ -117,7 +118,7 @@ impl<T: Tables> Context<'_, T> {
     }
 
     /// Writes a new job.
-    pub fn create(&mut self, spec: &JobSpec) -> Result<Job, T::Fault> {
+    pub fn create(&mut self, spec: &JobSpec) -> Result<Arc<Job>, T::Fault> {
         self.meta.last_job = JobNo(self.meta.last_job.0.saturating_add(1));
         let no = self.meta.last_job;
         let payload = self.keep_body(no, BodyKind::Payload, None, &spec.payload)?;

@@ -6,6 +6,8 @@
 //! is bounded by [`MAX_SKIPPED`] per command; a fetch that met more than that ends early, maybe with no
 //! job, and the events in its outcome say so.
 
+use std::sync::Arc;
+
 use super::Verdict;
 use super::context::Context;
 use super::settle::Open;
@@ -116,7 +118,7 @@ impl<T: Tables> Context<'_, T> {
         mut open: Open,
         c: &Fetch,
         arrival: Arrival,
-    ) -> Result<Job, T::Fault> {
+    ) -> Result<Arc<Job>, T::Fault> {
         let job = &mut open.job;
         job.deliveries = job.deliveries.saturating_add(1);
         job.started_at = Some(self.now);
@@ -141,13 +143,13 @@ impl<T: Tables> Context<'_, T> {
             if let Some(open) = self.job(*no)?
                 && open.job.state.lease().is_some_and(|lease| lease.token == *token)
             {
-                jobs.push(self.leased(open.job)?);
+                jobs.push(self.leased(Arc::new(open.job))?);
             }
         }
         Ok(jobs)
     }
 
-    fn leased(&mut self, job: Job) -> Result<LeasedJob, T::Fault> {
+    fn leased(&mut self, job: Arc<Job>) -> Result<LeasedJob, T::Fault> {
         let payload = self.read_body(job.no, BodyKind::Payload, &job.payload)?;
         let checkpoint = match &job.checkpoint {
             Some(body) => Some(self.read_body(job.no, BodyKind::Checkpoint, body)?),

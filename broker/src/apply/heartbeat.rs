@@ -68,7 +68,7 @@ impl<T: Tables> Context<'_, T> {
             self.settle(open, Change::Progressed)?;
             return Ok(());
         }
-        self.write_quietly(&open)
+        self.write_quietly(open)
     }
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A person puts a job into another queue. It keeps its state, its number and so its place by age.
 
+use std::sync::Arc;
+
 use super::Verdict;
 use super::context::Context;
 use crate::command::Move;
@@ -20,14 +22,14 @@ impl<T: Tables> Context<'_, T> {
             return Ok(Err(Reject::wrong_state(&command.job, StateKind::Active, "move", "not active")));
         }
         if open.job.queue == command.queue {
-            return Ok(Ok(Reply::Job(Some(Box::new(open.job)))));
+            return Ok(Ok(Reply::Job(Some(Arc::new(open.job)))));
         }
         if let Err(reject) = self.accepts(&self.queue_key(&command.queue))? {
             return Ok(Err(reject));
         }
         open.job.queue = command.queue.clone();
         let job = self.settle(open, Change::Moved)?;
-        Ok(Ok(Reply::Job(Some(Box::new(job)))))
+        Ok(Ok(Reply::Job(Some(job))))
     }
 }
 

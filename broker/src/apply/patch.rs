@@ -39,7 +39,7 @@ impl<T: Tables> Context<'_, T> {
             None => job.state.clone(),
         };
         let job = self.go_to(open, state, Change::Updated)?;
-        Ok(Ok(Reply::Job(Some(Box::new(job)))))
+        Ok(Ok(Reply::Job(Some(job))))
     }
 }
 

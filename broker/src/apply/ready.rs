@@ -4,6 +4,8 @@
 //!
 //! A job whose `expire_at` has passed does not wait again, it is dead.
 
+use std::sync::Arc;
+
 use super::context::Context;
 use super::settle::Open;
 use crate::event::Change;
@@ -49,7 +51,7 @@ impl<T: Tables> Context<'_, T> {
     }
 
     /// Moves a job to a state and tells of it: as dead or cancelled if that is where it goes, else as `change`.
-    pub fn go_to(&mut self, mut open: Open, state: State, change: Change) -> Result<Job, T::Fault> {
+    pub fn go_to(&mut self, mut open: Open, state: State, change: Change) -> Result<Arc<Job>, T::Fault> {
         let change = match state {
             State::Dead { .. } => Change::Died,
             State::Cancelled { .. } => Change::Cancelled,
@@ -60,13 +62,13 @@ impl<T: Tables> Context<'_, T> {
     }
 
     /// Makes a job ready to be fetched.
-    pub fn make_ready(&mut self, open: Open, change: Change) -> Result<Job, T::Fault> {
+    pub fn make_ready(&mut self, open: Open, change: Change) -> Result<Arc<Job>, T::Fault> {
         let state = self.waiting_state(&open.job, Again::Now);
         self.go_to(open, state, change)
     }
 
     /// Gives a job up.
-    pub fn die(&mut self, open: Open, reason: Reason) -> Result<Job, T::Fault> {
+    pub fn die(&mut self, open: Open, reason: Reason) -> Result<Arc<Job>, T::Fault> {
         let state = State::Dead { at: self.now, reason };
         self.go_to(open, state, Change::Died)
     }

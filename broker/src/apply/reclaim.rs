@@ -102,7 +102,7 @@ impl<T: Tables> Context<'_, T> {
             && *running > 0
         {
             *running = running.saturating_sub(crashed);
-            self.write_quietly(&open)?;
+            self.write_quietly(open)?;
         }
         Ok(())
     }

@@ -45,7 +45,7 @@ impl<T: Tables> Context<'_, T> {
             open.job.expire_at = None;
         }
         let job = self.make_ready(open, Change::Retried)?;
-        Ok(Ok(Reply::Job(Some(Box::new(job)))))
+        Ok(Ok(Reply::Job(Some(job))))
     }
 }
 

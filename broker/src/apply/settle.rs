@@ -7,6 +7,8 @@
 //!                                             └──► remove(open)
 //! ```
 
+use std::sync::Arc;
+
 use super::context::Context;
 use crate::event::{Change, Event, JobEvent};
 use crate::id::{LeaseToken, Name, QueueKey};
@@ -44,7 +46,8 @@ struct Held {
 
 impl Open {
     /// A job as it is in the tables.
-    pub fn new(job: Job) -> Self {
+    pub fn new(job: Arc<Job>) -> Self {
+        let job = Arc::unwrap_or_clone(job);
         let lease = job.state.lease().map(|lease| Held {
             token: lease.token,
             worker: lease.worker.clone(),
@@ -80,7 +83,7 @@ fn waits(kind: StateKind) -> bool {
 
 impl<T: Tables> Context<'_, T> {
     /// Writes a job that a verb has changed, and tells of it.
-    pub fn settle(&mut self, open: Open, change: Change) -> Result<Job, T::Fault> {
+    pub fn settle(&mut self, open: Open, change: Change) -> Result<Arc<Job>, T::Fault> {
         let Open { mut job, before } = open;
         let (from, to) = (before.as_ref().map(|before| before.kind), job.state.kind());
         debug_assert!(
@@ -112,14 +115,15 @@ impl<T: Tables> Context<'_, T> {
         if from.is_none_or(|from| from.is_terminal() != to.is_terminal()) {
             self.update_unique(&job)?;
         }
+        let job = Arc::new(job);
         self.write(&job, before.as_ref())?;
         Ok(job)
     }
 
     /// Writes a job whose change is no news: a lease that goes on.
-    pub fn write_quietly(&mut self, open: &Open) -> Result<(), T::Fault> {
+    pub fn write_quietly(&mut self, open: Open) -> Result<(), T::Fault> {
         debug_assert_eq!(open.kind(), open.job.state.kind(), "a change of state is news");
-        self.write(&open.job, open.before.as_ref())
+        self.write(&Arc::new(open.job), open.before.as_ref())
     }
 
     /// Removes a job with all its rows.
@@ -214,7 +218,7 @@ impl<T: Tables> Context<'_, T> {
         }
     }
 
-    fn write(&mut self, job: &Job, before: Option<&Before>) -> Result<(), T::Fault> {
+    fn write(&mut self, job: &Arc<Job>, before: Option<&Before>) -> Result<(), T::Fault> {
         let after = rows_of(job);
         let old_timers = before.map_or([None, None], |before| before.rows.timers);
         match before {

@@ -2,6 +2,8 @@
 //! A test bed for the rules: tables in memory, a clock that only moves when told, and every invariant
 //! checked after every command.
 
+use std::sync::Arc;
+
 use super::{Entry, apply};
 use crate::body::Json;
 use crate::codec;
@@ -209,7 +211,7 @@ impl Bed {
     /// A person's call that is granted.
     pub fn granted(&mut self, command: impl Into<Command>) -> Option<Job> {
         match self.run(command) {
-            Reply::Job(job) => job.map(|job| *job),
+            Reply::Job(job) => job.map(Arc::unwrap_or_clone),
             Reply::Queue => None,
             other => panic!("{other:?}"),
         }
@@ -224,7 +226,7 @@ impl Bed {
     }
 
     pub fn job(&mut self, job: &Enqueued) -> Job {
-        self.tables.get::<Jobs>(&job.job.no).unwrap().expect("the job exists")
+        Arc::unwrap_or_clone(self.tables.get::<Jobs>(&job.job.no).unwrap().expect("the job exists"))
     }
 
     pub fn exists(&mut self, job: &Enqueued) -> bool {

@@ -55,7 +55,7 @@ impl<T: Tables> Check<'_, T> {
             let has = |job: &Job| {
                 job.bodies().any(|(kind, body)| kind == key.kind && matches!(body, Body::Stored(_)))
             };
-            check.expect(job.as_ref().is_some_and(has), "J6", || {
+            check.expect(job.as_deref().is_some_and(has), "J6", || {
                 format!("the {:?} of job {} belongs to no job", key.kind, key.job.0)
             });
             Ok(())
@@ -71,7 +71,7 @@ impl<T: Tables> Check<'_, T> {
                 job.namespace == key.0
                     && job.options.unique.as_ref().is_some_and(|unique| unique.key == key.1)
             };
-            check.expect(job.as_ref().is_some_and(is_its), "J5", || {
+            check.expect(job.as_deref().is_some_and(is_its), "J5", || {
                 format!("unique key {} points to job {}, which does not have it", pair(&key), holder.job.0)
             });
             Ok(())

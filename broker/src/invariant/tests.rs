@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Each invariant notices when its rows are tampered with.
 
+use std::sync::Arc;
+
 use super::check;
 use crate::apply::testing::*;
 use crate::body::{BodyKind, INLINE, Json};
@@ -59,7 +61,7 @@ fn queue(name: &str) -> QueueKey {
 
 fn change_job(tables: &mut MemTables, no: u64, change: impl FnOnce(&mut crate::Job)) {
     let mut job = tables.get::<Jobs>(&JobNo(no)).unwrap().unwrap();
-    change(&mut job);
+    change(Arc::make_mut(&mut job));
     tables.put::<Jobs>(&JobNo(no), &job).unwrap();
 }
 

@@ -118,7 +118,7 @@ macro_rules! table {
     };
 }
 
-table!(/** Jobs by number. */ Jobs: JobNo => crate::job::Job);
+table!(/** Jobs by number. */ Jobs: JobNo => std::sync::Arc<crate::job::Job>);
 table!(/** Opaque values above 4 KiB. */ Bodies: BodyKey => crate::body::Json);
 table!(/** Pending jobs. */ Ready: ReadyKey => ());
 table!(/** Scheduled and retrying jobs. */ Waiting: QueueJobKey => ());

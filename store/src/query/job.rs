@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One job.
 
+use std::sync::Arc;
+
 use jobbie_broker::body::BodyKind;
 use jobbie_broker::tables::Table;
 use jobbie_broker::tables::schema::{Bodies, BodyKey, Ids, Jobs};
@@ -61,7 +63,7 @@ impl Reader {
         })?;
         let job = job.map_or_else(|| view.row::<Jobs>(&no), Ok)?;
         let job = job.filter(|job| job.namespace == *namespace && job.created_at == created_at);
-        Ok(job.map(|job| Found { job, changed, view }))
+        Ok(job.map(|job| Found { job: Arc::unwrap_or_clone(job), changed, view }))
     }
 
     /// One row.

@@ -13,6 +13,8 @@
 
 mod sources;
 
+use std::sync::Arc;
+
 use jobbie_broker::tables::schema::Jobs;
 use jobbie_broker::{Job, JobNo, QueueKey, StateKind, Timestamp};
 
@@ -58,7 +60,7 @@ impl Reader {
             last = Some(Cursor { at, job: no });
             let row = row.map_or_else(|| view.row::<Jobs>(&no), |job| Ok(Some(job)))?;
             if let Some(job) = row.filter(|job| matches(filter, job)) {
-                let job = detail(&view, job)?;
+                let job = detail(&view, Arc::unwrap_or_clone(job))?;
                 bytes += [Some(&job.payload), job.checkpoint.as_ref(), job.result.as_ref()]
                     .into_iter()
                     .flatten()

@@ -53,7 +53,7 @@ impl Reader {
                 None => unknown(tables, key)?,
             };
             let job = first.map(|no| tables.get::<Jobs>(&no)).transpose()?.flatten();
-            Ok(job.as_ref().map(waiting_since))
+            Ok(job.as_deref().map(waiting_since))
         })
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Jobs: list, read, and what a person does to one.
 
+use std::sync::Arc;
+
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use jobbie_actors::ports::{Cursor, JobDetail, JobFilter};
@@ -117,7 +119,7 @@ pub async fn timeline(call: Call) -> Answer {
     call.ok(&TimelineView::from(&row))
 }
 
-async fn change(call: &Call, command: impl Into<Command>) -> Result<(u64, Option<Box<Job>>), Problem> {
+async fn change(call: &Call, command: impl Into<Command>) -> Result<(u64, Option<Arc<Job>>), Problem> {
     match accepted(call.ports().propose(&call.caller, command).await?)? {
         (index, Reply::Job(job)) => Ok((index, job)),
         (_, other) => Err(unexpected(&other)),

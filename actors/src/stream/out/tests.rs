@@ -116,7 +116,7 @@ fn news_of_an_older_lease_of_the_same_job_means_nothing() {
 fn after_lost_events_the_leases_themselves_decide() {
     let jobs = leased(3);
     let mut out = out(&jobs);
-    let mut rows: Vec<Option<Job>> = jobs.iter().map(|leased| Some(leased.job.clone())).collect();
+    let mut rows: Vec<Option<Job>> = jobs.iter().map(|leased| Some(Job::clone(&leased.job))).collect();
     rows[0] = None;
     rows[1].as_mut().unwrap().cancel_requested_at = Some(Timestamp(1500));
     let news = out.compare(&rows);

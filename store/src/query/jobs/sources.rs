@@ -2,6 +2,7 @@
 //! The ways to walk jobs from new to old.
 
 use std::iter::Peekable;
+use std::sync::Arc;
 
 use jobbie_broker::tables::schema::{
     Finished, FinishedKey, Jobs, Leases, QueueJobKey, Ready, ReadyKey, Waiting,
@@ -14,7 +15,7 @@ use crate::query::Cursor;
 use crate::tables::{View, bounds, pair, read_key};
 
 /// A job that may match: its sort time (zero in a listing by number), its number, its row if it was read.
-pub(super) type Candidate = (Timestamp, JobNo, Option<Job>);
+pub(super) type Candidate = (Timestamp, JobNo, Option<Arc<Job>>);
 
 /// Candidates in the order of a listing. Holds its own view of the disk.
 pub(super) type Source = Box<dyn Iterator<Item = Result<Candidate, Fault>>>;
