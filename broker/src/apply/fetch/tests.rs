@@ -32,7 +32,7 @@ fn a_lease_is_granted_with_a_fresh_token() {
         (event.change.name(), event.took_ms, event.token),
         ("job.started", Some(250), Some(lease.token))
     );
-    assert_eq!(bed.job(&job), leased.job);
+    assert_eq!(bed.job(&job), *leased.job);
     bed.run(release(claim(&leased)));
     let token = bed.fetch_one("q").job.state.lease().unwrap().token;
     assert!(token.delivery == 2 && token.salt != lease.token.salt);
