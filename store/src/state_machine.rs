@@ -59,7 +59,7 @@ pub struct AppliedGroup {
     pub last: u64,
     /// When applying it began.
     pub began: Instant,
-    /// How long applying and committing it took.
+    /// How long applying it took.
     pub took: Duration,
 }
 
@@ -149,7 +149,7 @@ impl StateMachine {
         let committed = tables.end_group(at, members.as_ref(), log_bytes);
         let (full, behind) = (tables.is_full(), tables.is_behind());
         drop(tables);
-        self.mark.applied = Some(at);
+        let is_first = self.mark.applied.replace(at).is_none();
         if let Some(members) = members {
             self.mark.membership = members;
         }
@@ -166,8 +166,9 @@ impl StateMachine {
         if full {
             self.writer.wake();
         }
-        // Else memory has no bound when rows change faster than they can be written.
-        if behind { self.live.write() } else { Ok(()) }
+        // Else memory has no bound when rows change faster than they can be written. And the first group ever is
+        // written at once: a state that has come nowhere would not show that its log is gone.
+        if behind || is_first { self.live.write() } else { Ok(()) }
     }
 
     fn refuse_after_fault(&self) -> io::Result<()> {

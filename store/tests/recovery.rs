@@ -209,9 +209,10 @@ async fn what_a_crash_has_cost_the_state_is_applied_again_and_told_under_the_sam
     voted(&mut opened).await;
     opened.log.shutdown();
     let mut entries = entries.into_iter();
-    for (written, upto) in [(None, 30), (Some(30), 60), (Some(60), 90)] {
+    // The first group of a directory is written at once.
+    for (written, upto) in [(Some(30), 30), (Some(30), 60), (Some(60), 90)] {
         // A reader that needs the database has it written; what comes after is only in memory.
-        if written.is_some() {
+        if upto == 90 {
             rows(&opened.reader);
         }
         apply(&mut opened.machine, entries.by_ref().take(30).collect()).await.unwrap();
@@ -240,7 +241,9 @@ async fn a_snapshot_of_a_state_in_memory_is_whole() {
     let (entries, memory) = life(100, 5);
     let (mut opened, _) = open(dir.path()).unwrap();
     logged(&mut opened, &entries).await;
-    apply(&mut opened.machine, entries).await.unwrap();
+    let (first, rest) = entries.split_at(1);
+    apply(&mut opened.machine, first.to_vec()).await.unwrap();
+    apply(&mut opened.machine, rest.to_vec()).await.unwrap();
     assert!(opened.reader.unwritten() > 0);
     opened.machine.get_snapshot_builder().await.build_snapshot().await.unwrap();
     // The log may go now: the state on disk is not behind the snapshot.
@@ -269,6 +272,22 @@ async fn after_a_fault_nothing_is_written_and_nothing_is_answered() {
     drop(opened);
     let (again, _) = open(dir.path()).unwrap();
     assert_eq!(again.report.applied, Some(30));
+}
+
+/// Else a node whose log is gone would begin anew, if it crashed before its state was written.
+#[tokio::test]
+async fn the_first_entry_is_in_the_state_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (entries, _) = life(3, 9);
+    let (mut opened, _) = open(dir.path()).unwrap();
+    for entry in entries {
+        apply(&mut opened.machine, vec![entry]).await.unwrap();
+    }
+    opened.log.shutdown();
+    let copy = crashed(dir.path());
+    fs::remove_dir_all(copy.path().join("log")).unwrap();
+    let Err(error) = open(copy.path()) else { panic!("opened") };
+    assert!(matches!(error, OpenError::LogMissing { applied: 1 }), "{error}");
 }
 
 /// Else a node would go on without its vote, and without what its state has not kept.
