@@ -15,12 +15,12 @@ define stage
 @printf '\n==> %s\n' '$@'; begin=$$SECONDS; $(1); printf '==> %s took %d s\n' '$@' "$$((SECONDS - begin))"
 endef
 
-.PHONY: help test fetch fmt clippy suites rustdoc readme wordcount deny fix run bench docker clean
+.PHONY: help test fetch fmt clippy suites rustdoc readme wordcount schemathesis deny fix run bench docker clean
 
 help: ## Show this
 	@sed -En 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
-test: fetch fmt clippy suites rustdoc readme wordcount ## Run every check
+test: fetch fmt clippy suites rustdoc readme wordcount schemathesis ## Run every check
 	@printf '\nall checks passed\n'
 
 fetch:
@@ -43,12 +43,16 @@ rustdoc:
 # The binary as `suites` builds it: another set of packages would have other features, and be built once more.
 BINARY = $(CARGO) test --workspace --locked --no-run --quiet
 
-# The commands of README.md and docs/protocol.md.
+# The commands of README.md and of every page below docs/ and examples/.
 readme:
 	$(call stage,$(BINARY); tests/readme.sh)
 
 wordcount:
 	$(call stage,$(BINARY); examples/wordcount/run.sh)
+
+# Generated calls against the OpenAPI document. Skipped, and says so, where the tool is not installed.
+schemathesis:
+	$(call stage,$(BINARY); tests/schemathesis/run.sh)
 
 deny: ## Check licences, bans and sources with cargo-deny, if it is installed
 	$(CARGO) deny --locked check licenses bans sources

@@ -6,6 +6,8 @@
 mod ack;
 mod bench;
 mod body;
+mod completions;
+mod config;
 mod enqueue;
 mod events;
 mod exit;
@@ -16,6 +18,7 @@ mod heartbeat;
 mod input;
 mod jobs;
 mod out;
+mod progress;
 mod queues;
 mod release;
 mod server;
@@ -64,6 +67,15 @@ struct Global {
     /// How answers are printed.
     #[arg(long, env = "JOBBIE_OUTPUT", value_enum, default_value = "table", global = true)]
     output: Format,
+    /// The same as `--output json`.
+    #[arg(long, global = true, conflicts_with = "output")]
+    json: bool,
+}
+
+impl Global {
+    fn out(&self) -> Out {
+        Out::new(if self.json { Format::Json } else { self.output })
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -82,6 +94,8 @@ enum Command {
     Status(status::Command),
     Tree(tree::Command),
     Bench(bench::Command),
+    Config(Box<config::Command>),
+    Completions(completions::Command),
 }
 
 /// What a command works with.
@@ -104,6 +118,8 @@ pub fn run(cli: Cli) -> ExitCode {
 fn dispatch(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Server(command) => command.run(),
+        Command::Config(command) => command.run(cli.global.out()).map(ExitCode::from),
+        Command::Completions(command) => command.run(cli.global.out()).map(ExitCode::from),
         command => call(cli.global, command).map(ExitCode::from),
     }
 }
@@ -128,10 +144,12 @@ fn call(global: Global, command: Command) -> Result<Exit> {
     let done = runtime.block_on(async {
         let context = Context {
             client: Client::trusting(&global.url, global.api_key.as_deref(), global.ca_cert.as_deref())?,
-            out: Out::new(global.output),
+            out: global.out(),
         };
         match command {
-            Command::Server(_) => Err(exit::usage("a server is not a client")),
+            Command::Server(_) | Command::Config(_) | Command::Completions(_) => {
+                Err(exit::usage("this command is no client of a server"))
+            }
             Command::Enqueue(command) => command.run(&context).await,
             Command::Fetch(command) => command.run(&context).await,
             Command::Ack(command) => command.run(&context).await,
@@ -151,6 +169,9 @@ fn call(global: Global, command: Command) -> Result<Exit> {
     runtime.shutdown_background();
     done
 }
+
+#[cfg(test)]
+mod help;
 
 #[cfg(test)]
 mod tests {
@@ -177,5 +198,7 @@ mod tests {
             Cli::try_parse_from(["jobbie", "jobs", "get", "x", "--url", "http://h:1", "--output", "json"])
                 .unwrap();
         assert_eq!((cli.global.url.as_str(), cli.global.output), ("http://h:1", Format::Json));
+        let cli = Cli::try_parse_from(["jobbie", "queues", "--json"]).unwrap();
+        assert!(cli.global.out().is_json());
     }
 }

@@ -13,10 +13,16 @@ use jobbie_broker::Millis;
 use jobbie_store::Durability;
 use jobbie_web::TlsFiles;
 use jobbie_web::forwarded::Network;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cli::when::Span;
 use crate::client::Base;
+
+mod listing;
+
+pub use listing::Listing;
+#[cfg(test)]
+pub use listing::commands_settings;
 
 /// Port of the API.
 const PORT: u16 = 8080;
@@ -42,7 +48,7 @@ pub struct ServerArgs {
 }
 
 /// The settings, as flags and as keys of the file.
-#[derive(Clone, Debug, Default, Deserialize, clap::Args)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, clap::Args)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Settings {
     /// Address to listen on [default: 127.0.0.1:8080]
@@ -94,7 +100,7 @@ struct Settings {
     #[arg(long, env = "JOBBIE_TRACE_SHARE", value_name = "SHARE")]
     trace_share: Option<f64>,
     /// Listen on an address that others can reach although anybody who reaches it may do anything
-    #[arg(long, env = "JOBBIE_INSECURE_NO_AUTH", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "JOBBIE_INSECURE_NO_AUTH", value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     insecure_no_auth: Option<bool>,
 }
 
@@ -288,6 +294,10 @@ fn payload_size(text: &str) -> Result<usize> {
 }
 
 #[cfg(test)]
+#[path = "../tests/support/mutate.rs"]
+mod mutate;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -305,6 +315,49 @@ mod tests {
         assert_eq!((config.otlp_endpoint, config.trace_share), (None, 1.0));
         assert_eq!(config.slow_request, Some(Duration::from_secs(1)));
         assert_eq!(settings("slow-request = 'none'").unwrap().slow_request, None);
+    }
+
+    #[test]
+    fn the_defaults_that_the_help_states_are_the_defaults() {
+        let mut stated = String::new();
+        for arg in commands_settings() {
+            // Whether it is a number or a text in the file, the types know: one of the two is taken.
+            if let Some(default) =
+                listing::default_of(&arg).filter(|text| text != "none" && text != "one per core")
+            {
+                let name = arg.get_long().unwrap();
+                let plain = format!("{name} = {default}\n");
+                let quoted = format!("{name} = \"{default}\"\n");
+                stated += if toml::from_str::<Settings>(&plain).is_ok() { &plain } else { &quoted };
+            }
+        }
+        assert!(stated.lines().count() > 5, "{stated}");
+        let (mut given, default) = (settings(&stated).unwrap(), settings("").unwrap());
+        // The directory is the same by another name.
+        assert_eq!(given.data_dir, Path::new("./jobbie-data"));
+        given.data_dir.clone_from(&default.data_dir);
+        assert_eq!(given, default, "{stated}");
+    }
+
+    #[test]
+    fn a_file_that_is_nearly_right_is_refused_or_means_the_same_when_it_is_written_again() {
+        let full = "bind = '[::1]:80'\ndata-dir = '/x'\ndurability = 'relaxed'\nretention = 'none'\n\
+                    max-payload = '1MiB'\nbase-path = '/a'\nhttp-workers = 4\nshutdown-grace = '250ms'\n\
+                    log-format = 'json'\nslow-request = 1\ninsecure-no-auth = true\n";
+        let full = full.replace("slow-request = 1", "slow-request = '1'");
+        let words =
+            ["\n", " = ", "'", "\"", "[", "]", "true", "KiB", "bind", "retention", "localhost:1", "7d"];
+        mutate::fuzz("configuration file", &[b"", full.as_bytes()], &words, 20_000, |bytes| {
+            let read = |text: &str| toml::from_str::<Settings>(text).map_err(anyhow::Error::from);
+            let Ok(settings) = read(&String::from_utf8_lossy(bytes)) else { return false };
+            let written = toml::to_string(&settings).unwrap();
+            match (settings.check(), read(&written).and_then(Settings::check)) {
+                (Ok(one), Ok(other)) => assert_eq!(one, other, "{written}"),
+                (Err(one), Err(other)) => assert_eq!(one.to_string(), other.to_string(), "{written}"),
+                (one, other) => panic!("{one:?} and {other:?} from {written}"),
+            }
+            true
+        });
     }
 
     #[test]

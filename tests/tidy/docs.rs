@@ -64,6 +64,31 @@ fn links_between_documents_lead_somewhere() {
     nothing(&found);
 }
 
+/// `<!-- file: PATH -->` above a block says that the block is that file.
+#[test]
+fn files_that_documents_show_are_as_they_are() {
+    let mut found = Vec::new();
+    let mut shown = 0;
+    for document in documents() {
+        for part in document.text.split("<!-- file: ").skip(1) {
+            let block = part.split_once(" -->\n```").and_then(|(path, rest)| {
+                let (_, text) = rest.split_once('\n')?;
+                Some((path, text.split("\n```").next()?))
+            });
+            let Some((path, text)) = block else {
+                found.push(format!("{} shows a file, but no block follows", document.path));
+                continue;
+            };
+            shown += 1;
+            if file(path).text.trim_end() != text {
+                found.push(format!("{} shows {path} as it is not", document.path));
+            }
+        }
+    }
+    assert!(shown > 3, "only {shown} files are shown");
+    nothing(&found);
+}
+
 #[test]
 fn documents_that_the_code_names_exist() {
     let mut found = Vec::new();
@@ -138,6 +163,33 @@ fn every_error_code_has_its_page() {
         pages.filter(|page| !known(&page.path)).map(|page| format!("{} is about no code", page.path)),
     );
     nothing(&found);
+}
+
+#[test]
+fn operations_says_what_to_do_about_every_error() {
+    let rows = table("docs/operations.md", "code").into_iter().map(|row| (row[0], row[1]));
+    let stated: Vec<(&str, u16)> = rows
+        .filter_map(|(code, status)| Some((code.strip_prefix('[')?.split_once(']')?.0, status.parse().ok()?)))
+        .collect();
+    let codes: Vec<(&str, u16)> = Code::TABLE.iter().map(|(_, code, status)| (*code, *status)).collect();
+    assert_eq!(stated, codes);
+}
+
+#[test]
+fn alerts_are_about_metrics_that_there_are() {
+    let known: BTreeSet<&str> = table("docs/metrics.md", "name").into_iter().map(|row| row[0]).collect();
+    let rules = file("examples/prometheus/alerts.yaml").text.lines();
+    let mut seen = BTreeSet::new();
+    for rule in rules.filter_map(|line| line.trim().strip_prefix("expr: ")) {
+        for name in rule.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+            let name = name.strip_suffix("_bucket").or(name.strip_suffix("_count")).unwrap_or(name);
+            if name.starts_with("jobbie_") {
+                assert!(known.contains(name), "there is no metric {name}");
+                seen.insert(name);
+            }
+        }
+    }
+    assert!(seen.len() > 5, "only {seen:?}");
 }
 
 #[test]

@@ -38,6 +38,9 @@ pub enum Failures {
     /// `FORBIDDEN`: the caller may not do that.
     #[response(status = 403)]
     Forbidden(ErrorBody),
+    /// `OVERLOADED`: too much is waiting; try again after `Retry-After`.
+    #[response(status = 429)]
+    Overloaded(ErrorBody),
     /// `INTERNAL`: the machine failed.
     #[response(status = 500)]
     Internal(ErrorBody),

@@ -73,12 +73,15 @@ impl Docs {
     }
 }
 
-/// A parameter is there or not; unlike a field it cannot be `null`, which utoipa does not know.
+/// A parameter and a body are there or not; unlike a field they cannot be `null`, which utoipa does not know.
 fn without_null(item: &mut PathItem) {
-    let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
-    let parameters =
-        operations.into_iter().flatten().filter_map(|operation| operation.parameters.as_mut()).flatten();
-    for schema in parameters.filter_map(|parameter| parameter.schema.as_mut()) {
+    let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+    let schemas = operations.into_iter().flatten().flat_map(|operation| {
+        let parameters = operation.parameters.iter_mut().flatten().filter_map(|p| p.schema.as_mut());
+        let bodies = operation.request_body.iter_mut().flat_map(|body| body.content.values_mut());
+        parameters.chain(bodies.filter_map(|content| content.schema.as_mut()))
+    });
+    for schema in schemas {
         let other = match schema {
             RefOr::T(Schema::Object(object)) => {
                 if let SchemaType::Array(types) = &mut object.schema_type {
@@ -239,17 +242,28 @@ mod tests {
     }
 
     #[test]
-    fn no_parameter_can_be_null() {
+    fn no_parameter_and_no_body_can_be_null() {
         let api = description();
         for (path, item) in api["paths"].as_object().unwrap() {
             for operation in item.as_object().unwrap().values() {
-                let parameters = operation["parameters"].as_array();
-                assert!(
-                    parameters.into_iter().flatten().all(|p| !p.to_string().contains("\"null\"")),
-                    "{path}"
-                );
+                let parameters = operation["parameters"].as_array().into_iter().flatten();
+                let mut all = parameters.chain(operation.get("requestBody"));
+                assert!(all.all(|taken| !taken.to_string().contains("\"null\"")), "{path}");
             }
         }
+    }
+
+    #[test]
+    fn a_body_that_may_be_left_out_is_not_required() {
+        let api = description();
+        let required = |path: &str| api["paths"][path]["post"]["requestBody"]["required"].as_bool();
+        for path in ["/api/v1/ack/{job_id}", "/api/v1/release/{job_id}"] {
+            assert_ne!(required(path), Some(true), "{path}");
+            let schema = &api["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"];
+            assert!(schema["$ref"].is_string(), "{path}: {schema}");
+        }
+        assert_eq!(required("/api/v1/fail/{job_id}"), Some(true));
+        assert_eq!(required("/api/v1/enqueue"), Some(true));
     }
 
     #[test]

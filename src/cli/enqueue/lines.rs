@@ -4,15 +4,14 @@
 //! on safe.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal};
-use std::time::{Duration, Instant};
+use std::io::{BufRead, BufReader};
 
 use anyhow::{Context as _, Result};
 
 use super::super::body::Body;
 use super::super::exit::{Exit, usage};
 use super::super::out::note;
-use super::super::{Context, input};
+use super::super::{Context, input, progress};
 use super::{Run, is_unknown};
 
 /// Jobs per request: large enough that the request costs nothing per job, small enough that little is repeated.
@@ -30,19 +29,22 @@ pub(super) async fn run(
     is_text: bool,
     from_line: u64,
 ) -> Result<Exit> {
-    let reader: Box<dyn BufRead> = match file {
-        "-" => Box::new(BufReader::new(std::io::stdin())),
+    let lines = match file {
+        "-" => Lines { reader: Box::new(BufReader::new(std::io::stdin())), read: 0, size: None },
         path => {
-            Box::new(BufReader::new(File::open(path).map_err(|e| usage(format!("cannot read {path}: {e}")))?))
+            let file = File::open(path).map_err(|e| usage(format!("cannot read {path}: {e}")))?;
+            // Of a pipe nobody knows how long it is.
+            let size = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|about| about.len());
+            Lines { reader: Box::new(BufReader::new(file)), read: 0, size }
         }
     };
     let mut progress = Progress::new(run.context);
     // Where the batch that is being collected began.
     let mut start = from_line.max(1);
-    match enqueue_lines(run, reader, job, is_text, &mut start, &mut progress).await {
+    match enqueue_lines(run, lines, job, is_text, &mut start, &mut progress).await {
         Ok(()) => progress.finish(),
         Err(e) => {
-            progress.clear_line();
+            progress.line.clear();
             let (enqueued, option) = (progress.enqueued, run.option(&e));
             let doubt = match is_unknown(&e) {
                 true => format!(", and it is unknown whether the batch from line {start} on was"),
@@ -55,9 +57,30 @@ pub(super) async fn run(
     }
 }
 
+/// The lines of the input, and how much of it they are.
+struct Lines {
+    reader: Box<dyn BufRead>,
+    read: u64,
+    size: Option<u64>,
+}
+
+impl Lines {
+    /// Reads the next line; its bytes, 0 at the end. One that is too long comes cut off behind the limit.
+    fn next(&mut self, line: &mut Vec<u8>) -> Result<usize> {
+        line.clear();
+        let bytes = std::io::Read::take(&mut self.reader, MAX_LINE as u64 + 1).read_until(b'\n', line)?;
+        self.read += bytes as u64;
+        Ok(bytes)
+    }
+
+    fn share(&self) -> Option<f64> {
+        self.size.map(|size| self.read as f64 / size.max(1) as f64)
+    }
+}
+
 async fn enqueue_lines(
     run: &Run<'_>,
-    mut reader: Box<dyn BufRead>,
+    mut lines: Lines,
     job: &Body,
     is_text: bool,
     start: &mut u64,
@@ -65,10 +88,7 @@ async fn enqueue_lines(
 ) -> Result<()> {
     let (mut jobs, mut bytes, mut number, mut line) = (Vec::new(), 0, 0_u64, Vec::new());
     loop {
-        line.clear();
-        let is_last =
-            std::io::Read::take(&mut reader, MAX_LINE as u64 + 1).read_until(b'\n', &mut line)? == 0;
-        if is_last {
+        if lines.next(&mut line)? == 0 {
             break;
         }
         number += 1;
@@ -86,7 +106,7 @@ async fn enqueue_lines(
             // Before anything else can fail: these lines are not to be sent again.
             (bytes, *start) = (0, number);
             jobs.clear();
-            progress.add(ids)?;
+            progress.add(ids, lines.share())?;
         }
         let payload = if is_text { input::string(text) } else { input::parse("payload", text) };
         let payload = payload.with_context(|| format!("line {number}"))?;
@@ -98,7 +118,7 @@ async fn enqueue_lines(
     if !jobs.is_empty() {
         let ids = run.send_batch(*start, &jobs).await?;
         *start = number + 1;
-        progress.add(ids)?;
+        progress.add(ids, lines.share())?;
     }
     Ok(())
 }
@@ -113,9 +133,12 @@ pub(super) async fn repeat(run: &Run<'_>, job: &Body, count: u64) -> Result<Exit
     while left > 0 {
         let jobs = vec![job.clone(); left.min(per_batch)];
         match run.send_batch(count - left as u64, &jobs).await {
-            Ok(ids) => progress.add(ids)?,
+            Ok(ids) => {
+                let enqueued = progress.enqueued + ids.len() as u64;
+                progress.add(ids, Some(enqueued as f64 / count as f64))?;
+            }
             Err(e) => {
-                progress.clear_line();
+                progress.line.clear();
                 let (enqueued, option) = (progress.enqueued, run.option(&e));
                 let doubt = match is_unknown(&e) {
                     true => format!(", and of the next {} it is unknown", jobs.len()),
@@ -136,41 +159,30 @@ pub(super) async fn repeat(run: &Run<'_>, job: &Body, count: u64) -> Result<Exit
 /// Tells how far it has come: ids on stdout for programs, a line on stderr for people.
 struct Progress<'a> {
     context: &'a Context,
-    enqueued: usize,
-    started: Instant,
-    shown: Instant,
-    is_terminal: bool,
+    enqueued: u64,
+    line: progress::Progress,
 }
 
 impl<'a> Progress<'a> {
     fn new(context: &'a Context) -> Self {
-        let now = Instant::now();
-        Self { context, enqueued: 0, started: now, shown: now, is_terminal: std::io::stderr().is_terminal() }
+        Self { context, enqueued: 0, line: progress::Progress::new("jobs enqueued") }
     }
 
-    fn add(&mut self, ids: Vec<String>) -> Result<()> {
-        self.enqueued += ids.len();
+    /// Counts a batch; `share` is how much of all of them that makes, if it is known.
+    fn add(&mut self, ids: Vec<String>, share: Option<f64>) -> Result<()> {
+        self.enqueued += ids.len() as u64;
         if self.context.out.is_json() {
             let lines: Vec<String> =
                 ids.iter().map(|id| serde_json::json!({ "job_id": id }).to_string()).collect();
             self.context.out.line(lines.join("\n"))?;
         }
-        if self.is_terminal && self.shown.elapsed() >= Duration::from_millis(200) {
-            self.shown = Instant::now();
-            eprint!("\r{} jobs enqueued", self.enqueued);
-        }
+        self.line.show(self.enqueued, share);
         Ok(())
     }
 
-    fn clear_line(&self) {
-        if self.is_terminal {
-            eprint!("\r\x1b[K");
-        }
-    }
-
-    fn finish(&self) -> Result<Exit> {
-        self.clear_line();
-        let seconds = self.started.elapsed().as_secs_f64();
+    fn finish(&mut self) -> Result<Exit> {
+        self.line.clear();
+        let seconds = self.line.elapsed().as_secs_f64();
         let rate = self.enqueued as f64 / seconds.max(0.001);
         note(format!("{} jobs enqueued in {seconds:.1} s ({rate:.0} per second)", self.enqueued));
         Ok(Exit::Done)

@@ -13,7 +13,7 @@ use crate::wire::{Place, read, schema};
 #[utoipa::path(
     post, path = "/api/v1/ack/{job_id}", operation_id = "ack", tag = "workers",
     params(("job_id" = inline(schema::JobId), Path, description = "the job")),
-    request_body(content = AckBody, description = "Also as `application/msgpack`.", example = json!({"lease_token": "1.9f0c3a5be1d27748", "result": {"sent": true}})),
+    request_body(content = Option<AckBody>, description = "Also as `application/msgpack`.", example = json!({"lease_token": "1.9f0c3a5be1d27748", "result": {"sent": true}})),
     responses((status = 200, description = "Done; a repeat with the same token gets the same answer", body = SettledReply), BodyFailures, NotFound, Refused),
 )]
 pub async fn one(call: Call) -> Answer {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use jobbie_actors::ports::{Cursor, JobDetail, JobFilter};
+use jobbie_actors::ports::{JobDetail, JobFilter};
 use jobbie_broker::command::{Cancel, CloneJob, Delete, Move, Retry};
-use jobbie_broker::{Command, Job, JobNo, JobRef, Reply, StateKind, Timestamp};
+use jobbie_broker::{Command, Job, JobRef, Reply, StateKind};
 
 use super::{BodyFailures, Failures, NotFound, Refused};
 use crate::call::{Answer, AtIndex, Call, accepted, unexpected};
@@ -15,7 +15,7 @@ use crate::error::{Detail, Problem};
 use crate::wire::enqueue::EnqueueReply;
 use crate::wire::job::{JobPage, JobView, MoveBody, PatchBody, TimelineView};
 use crate::wire::query::Query;
-use crate::wire::{Place, name, read, schema};
+use crate::wire::{Place, cursor, name, read, schema};
 
 /// Jobs on a page if the caller does not say.
 const DEFAULT_PAGE: u32 = 50;
@@ -56,11 +56,11 @@ pub async fn detail(call: &Call, job: JobRef) -> Result<JobDetail, Problem> {
 pub async fn list(call: Call) -> Answer {
     let query = call.query()?;
     let limit = query.number("limit", 1, MAX_PAGE)?.unwrap_or(DEFAULT_PAGE) as usize;
-    let cursor = query.get("cursor").map(read_cursor).transpose()?;
+    let cursor = query.get("cursor").map(cursor::read).transpose()?;
     let filter = filter(&call, &query)?;
     let page = call.ports().read(move |reader| reader.jobs(&filter, cursor, limit)).await?;
     let jobs = page.jobs.iter().map(JobView::full).collect();
-    let cursor = page.next.map(write_cursor);
+    let cursor = page.next.map(cursor::write);
     let room = 64 + page.jobs.iter().map(room).sum::<usize>();
     call.sized(StatusCode::OK, &JobPage { jobs, has_more: cursor.is_some(), cursor }, room)
 }
@@ -80,19 +80,6 @@ fn filter(call: &Call, query: &Query<'_>) -> Result<JobFilter, Problem> {
         })
     });
     Ok(JobFilter { namespace: call.caller.namespace.clone(), queue, state: state.transpose()? })
-}
-
-fn write_cursor(cursor: Cursor) -> String {
-    format!("{:x}-{:x}", cursor.at.0, cursor.job.0)
-}
-
-fn read_cursor(text: &str) -> Result<Cursor, Problem> {
-    let parse = || {
-        let (at, job) = text.split_once('-')?;
-        let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
-        Some(Cursor { at: Timestamp(number(at)?), job: JobNo(number(job)?) })
-    };
-    parse().ok_or_else(|| Problem::field("cursor", "is not one that a listing gave out"))
 }
 
 /// Reads a job with everything.
@@ -215,18 +202,4 @@ pub async fn patch(call: Call) -> Answer {
 pub async fn delete(call: Call) -> Answer {
     let (index, _) = change(&call, Delete { job: named(&call)? }).await?;
     Ok(HttpResponse::NoContent().finish()).at_index(index)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cursor_reads_back_and_nothing_else_does() {
-        let cursor = Cursor { at: Timestamp(1_795_000_000_123), job: JobNo(u64::MAX) };
-        assert_eq!(read_cursor(&write_cursor(cursor)).unwrap(), cursor);
-        for bad in ["", "1", "x-1", "1-", "-1", "1-2-3", "11111111111111111-1"] {
-            assert!(read_cursor(bad).is_err(), "{bad}");
-        }
-    }
 }

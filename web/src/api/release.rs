@@ -13,7 +13,7 @@ use crate::wire::{Place, read, schema};
 #[utoipa::path(
     post, path = "/api/v1/release/{job_id}", operation_id = "release", tag = "workers",
     params(("job_id" = inline(schema::JobId), Path, description = "the job")),
-    request_body(content = ReleaseBody, description = "Also as `application/msgpack`.", example = json!({"lease_token": "1.9f0c3a5be1d27748", "delay": "10s"})),
+    request_body(content = Option<ReleaseBody>, description = "Also as `application/msgpack`.", example = json!({"lease_token": "1.9f0c3a5be1d27748", "delay": "10s"})),
     responses((status = 200, description = "Done; a repeat with the same token gets the same answer", body = SettledReply), BodyFailures, NotFound, Refused),
 )]
 pub async fn one(call: Call) -> Answer {

@@ -80,8 +80,8 @@ pub struct SettledReply<'a> {
     /// The job.
     #[schema(value_type = schema::JobId)]
     pub job_id: &'a str,
-    /// Ack: `completed`. Release: `released`. Fail: `retrying`, `pending` (tried again at once), `dead` or `cancelled`.
-    #[schema(value_type = String, example = "completed")]
+    /// Ack: `completed`. Release: `released`. Fail: `retrying`, `dead` or `cancelled`.
+    #[schema(value_type = schema::SettledStatus)]
     pub status: &'static str,
     /// After a failure: when the next attempt is due.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,7 +123,7 @@ pub enum ItemReply<'a> {
         /// The job.
         job_id: &'a str,
         /// Always `error`.
-        #[schema(value_type = String, example = "error")]
+        #[schema(value_type = schema::RefusedStatus)]
         status: &'static str,
         /// A sentence for people.
         error: String,

@@ -30,7 +30,8 @@ impl<'a> Query<'a> {
             if query.get(known).is_some() {
                 return Err(Problem::field(known, "is there twice"));
             }
-            query.pairs.push((known, decode(value)?));
+            let value = decode(value).map_err(|e| e.with("field", Detail::Text((*known).to_owned())))?;
+            query.pairs.push((known, value));
         }
         Ok(query)
     }
@@ -128,6 +129,12 @@ mod tests {
         assert_eq!(query.span("timeout").unwrap().unwrap().0.0, 1500);
         assert_eq!(query.get("x"), None);
         assert_eq!(Query::parse("", &[]).unwrap().list("x").count(), 0);
+    }
+
+    #[test]
+    fn a_value_that_is_badly_encoded_is_named() {
+        let problem = Query::parse("queues=a&limit=%ff", ALLOWED).unwrap_err();
+        assert_eq!(problem.details, [("field", Detail::Text("limit".into()))]);
     }
 
     #[test]

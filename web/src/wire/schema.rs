@@ -80,6 +80,28 @@ schema! {
     )))
 }
 
+/// One of a few words.
+fn words(description: &str, words: &[&str]) -> RefOr<Schema> {
+    let word = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(words.iter().copied()))
+        .description(Some(description));
+    RefOr::T(Schema::Object(word.build()))
+}
+
+schema! {
+    /// What became of an attempt.
+    SettledStatus = words(
+        "ack: `completed`; release: `released`; fail: `retrying`, `dead` or `cancelled`",
+        &["completed", "released", "retrying", "dead", "cancelled"],
+    )
+}
+
+schema! {
+    /// That an item of a batch was refused.
+    RefusedStatus = words("always `error`", &["error"])
+}
+
 schema! {
     /// A point in time.
     Time = RefOr::T(Schema::Object(
