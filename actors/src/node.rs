@@ -87,14 +87,15 @@ impl Node {
         let ring = Arc::new(EventRing::default());
         let metrics = Arc::new(Metrics::default());
         let tracer = settings.tracer.clone();
-        let hearers = Hearers { ring: ring.clone(), metrics: metrics.clone(), tracer: tracer.clone() };
-        let opened = jobbie_store::open(&settings.store, Arc::new(hearers), Some(metrics.clone()))?;
+        let hearers = Arc::new(Hearers::new(ring.clone(), metrics.clone(), tracer.clone()));
+        let opened = jobbie_store::open(&settings.store, hearers.clone(), Some(metrics.clone()))?;
         let clock = Clock::system(opened.reader.meta().last_at);
         ring.start_after(opened.report.applied.unwrap_or(0));
         let (reader, log, node_id) = (opened.reader.clone(), opened.log.clone(), opened.node_id);
         let (proposer, proposals) = Proposer::new();
         let leadership = Arc::new(watch::Sender::new(Leadership::default()));
-        let queues = Queues::new(reader.clone(), clock.clone());
+        let queues = Queues::new(reader.clone(), clock.clone(), proposer.clone());
+        hearers.tell(queues.clone());
         let (alarm, rates) = (Arc::new(Alarm::default()), Arc::new(Rates::default()));
         let (dispatch, scheduler) = (Slot::new(MAILBOX), Slot::new(MAILBOX));
         let ports = Ports::new(Inner {
@@ -117,7 +118,6 @@ impl Node {
         let dispatch_parts = DispatchParts {
             known: log.stats().last_index.unwrap_or(0),
             ring,
-            queues: queues.clone(),
             alarm: alarm.clone(),
             rates: rates.clone(),
             metrics: metrics.clone(),
@@ -198,15 +198,15 @@ impl Parts {
     /// openraft on its own runtime.
     pub(crate) fn raft_runtime(&self) -> ChildSpec {
         let (opened, handle) = (self.opened.clone(), self.raft.clone());
-        let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
+        let (clock, metrics, queues) = (self.clock.clone(), self.metrics.clone(), self.queues.clone());
         task("raft-runtime", move |start| {
             let (opened, handle) = (opened.clone(), handle.clone());
-            let (clock, metrics) = (clock.clone(), metrics.clone());
+            let (clock, metrics, queues) = (clock.clone(), metrics.clone(), queues.clone());
             async move {
                 let taken = opened.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let (opened, proposals) = taken.ok_or("raft is never started twice in one process")?;
                 let started = tokio::task::spawn_blocking(move || {
-                    RaftRuntime::start(opened, proposals, clock, metrics)
+                    RaftRuntime::start(opened, proposals, clock, metrics, queues)
                 });
                 let runtime = started.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
                 let _ = handle.set(runtime.raft().clone());

@@ -10,6 +10,7 @@ mod heartbeat;
 mod info;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use jobbie_broker::{Command, Name, Queue, QueueKey, Reply, Submission, Timestamp};
 pub use jobbie_store::Durability;
@@ -27,7 +28,7 @@ pub use crate::stream::{JobStream, StreamNews, StreamRequest};
 pub use crate::supervise::NodeView;
 pub use crate::trace;
 pub use error::PortError;
-pub(crate) use fetch::Owner;
+pub(crate) use fetch::{Claim, Claimed, Owner};
 pub(crate) use info::NodeFacts;
 pub use info::NodeInfo;
 
@@ -42,6 +43,9 @@ use crate::scheduler::messages::Beat;
 use crate::stream::Streams;
 use crate::supervise::{Port, Tree};
 use crate::trace::Tracer;
+
+/// How long counters wait for dispatch: it gathers events for some milliseconds, and a restart takes about 10 ms.
+const CATCH_UP: Duration = Duration::from_millis(100);
 
 /// Who calls, and in which namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,11 +212,12 @@ impl Ports {
         &self.inner.tracer
     }
 
-    /// All metrics as Prometheus text.
+    /// All metrics as Prometheus text. What was answered before is counted, unless dispatch is restarting.
     ///
     /// # Errors
     /// [`PortError::Fault`] if they cannot be read.
     pub async fn metrics_text(&self) -> Result<String, PortError> {
+        let _ = tokio::time::timeout(CATCH_UP, self.inner.ring.caught_up()).await;
         let inner = self.inner.clone();
         let ask = move |reader: &Reader| {
             inner.metrics.render(&Sources {
@@ -239,6 +244,12 @@ impl Ports {
         self.inner.stopping.subscribe()
     }
 
+    /// Whether the process has begun to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        *self.inner.stopping.borrow()
+    }
+
     /// Tells everyone that the process begins to stop.
     pub fn begin_stopping(&self) {
         self.inner.stopping.send_replace(true);
@@ -254,7 +265,7 @@ impl Ports {
     ///
     /// # Errors
     /// With a sentence if there is no such child.
-    pub fn hang_child(&self, path: &str, span: std::time::Duration) -> Result<(), String> {
+    pub fn hang_child(&self, path: &str, span: Duration) -> Result<(), String> {
         match self.inner.tree.get() {
             Some(tree) => tree.hang(path, span).map_err(|e| e.to_string()),
             None => Err("the tree is being built".into()),

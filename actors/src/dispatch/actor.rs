@@ -4,21 +4,22 @@
 //! It caches who subscribed to what. It wakes up for events in the ring. When it dies, subscriptions close
 //! and come back by themselves, and the next dispatcher goes on where this one was: nothing is lost.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult, StreamHandler};
 use futures_util::stream;
-use jobbie_broker::{Change, Event, QueueKey, StateKind};
+use jobbie_broker::{Event, Timestamp};
 use tokio::sync::mpsc;
 
-use super::Topic;
 use super::messages::{Subscribe, Subscribed};
 use super::rates::Rates;
 use super::ring::{EventId, EventRing, NumberedEvent};
+use super::{Kind, Topic};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::queue::Queues;
 use crate::scheduler::Alarm;
 use crate::supervise::Epoch;
 use crate::trace::Tracer;
@@ -27,14 +28,15 @@ use crate::trace::Tracer;
 const BEHIND: usize = 1024;
 /// Events routed before other messages get their turn.
 const TURN: usize = 1024;
+/// How long events gather when nobody has subscribed: counters and timers are all that wait for them then, and
+/// a thread that is woken for each entry costs as much as the rest of it.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// What dispatch works with; shared with others, survives its restarts.
 #[derive(Clone)]
 pub struct DispatchParts {
     /// Where events come from.
     pub ring: Arc<EventRing>,
-    /// Told when one of their jobs may be handed out.
-    pub queues: Queues,
     /// Told when something may be due earlier than it thinks.
     pub alarm: Arc<Alarm>,
     /// Counts per queue.
@@ -57,7 +59,11 @@ pub struct Dispatch {
     cursor: EventId,
     subscribers: HashMap<u64, Subscriber>,
     by_topic: HashMap<Topic, Vec<u64>>,
+    /// How many topics of each kind somebody has subscribed to.
+    of_kind: [usize; Kind::EACH.len()],
     next_subscriber: u64,
+    /// Whether somebody waits for events, so that they go out at once.
+    watched: Arc<AtomicBool>,
 }
 
 struct Subscriber {
@@ -80,57 +86,56 @@ impl Dispatch {
             cursor,
             subscribers: HashMap::new(),
             by_topic: HashMap::new(),
+            of_kind: Default::default(),
             next_subscriber: 0,
+            watched: Arc::default(),
         }
     }
 
     fn turn(&mut self) {
         let slice = self.parts.ring.after(self.cursor, TURN);
         if slice.lost {
-            // Closed channels send every subscriber back to the ring, where it learns what it lost. Queue
-            // actors look at the counters themselves.
+            // Closed channels send every subscriber back to the ring, where it learns what it lost.
             self.subscribers.clear();
             self.by_topic.clear();
-            self.parts.queues.stir_all();
+            self.of_kind = Default::default();
+            self.watch();
             self.parts.alarm.now();
         }
-        let mut stirred = BTreeSet::new();
-        let mut any = false;
+        let now = self.parts.clock.now();
         for event in slice.events {
             // After a hang another dispatcher has gone on from the last turn that ended: it counts these.
             if !self.epoch.is_current() {
                 return;
             }
             self.cursor = event.id;
-            any |= took_the_way_out(&event.event);
-            self.route(&event, &mut stirred);
+            self.route(&event, now);
         }
         // Once per turn: if this actor dies in the middle of one, its events are counted again, and whom they
         // concern comes back anyway.
         self.parts.ring.set_dispatched(self.cursor);
-        if any {
-            self.parts.queues.stir_all();
-        }
-        for queue in stirred {
-            self.parts.queues.stir(&queue);
-        }
     }
 
-    fn route(&mut self, event: &Arc<NumberedEvent>, stirred: &mut BTreeSet<QueueKey>) {
+    fn watch(&self) {
+        self.watched.store(!self.subscribers.is_empty(), Ordering::Release);
+    }
+
+    fn route(&mut self, event: &Arc<NumberedEvent>, now: Timestamp) {
         if event.id.index > self.parts.known {
             self.parts.metrics.count(&event.event);
             self.parts.tracer.heed(&event.event);
         }
         self.parts.rates.record(&event.event);
-        self.parts.alarm.heed(&event.event, self.parts.clock.now());
-        if may_open_a_queue(&event.event) {
-            stirred.insert(QueueKey::new(event.event.namespace(), event.event.queue()));
-        }
+        self.parts.alarm.heed(&event.event, now);
         if self.subscribers.is_empty() {
             return;
         }
         let mut gone = Vec::new();
-        for topic in Topic::of(&event.event) {
+        for kind in Kind::EACH {
+            if self.of_kind[kind as usize] == 0 {
+                continue;
+            }
+            let Some(topic) = Topic::of(&event.event, kind) else { continue };
             for id in self.by_topic.get(&topic).into_iter().flatten() {
                 if let Some(subscriber) = self.subscribers.get_mut(id)
                     && subscriber.last < event.id
@@ -154,9 +159,11 @@ impl Dispatch {
                 ids.retain(|other| *other != id);
                 if ids.is_empty() {
                     self.by_topic.remove(topic);
+                    self.of_kind[topic.kind() as usize] -= 1;
                 }
             }
         }
+        self.watch();
     }
 
     /// Those whose reader has gone away are found when they are sent something; this finds the rest.
@@ -169,31 +176,19 @@ impl Dispatch {
     }
 }
 
-/// True for a crashed job that went to its `on_crash_queue`: its event names that queue, while the one it left
-/// has a free place.
-fn took_the_way_out(event: &Event) -> bool {
-    matches!(event, Event::Job(job) if job.change == Change::Crashed && job.state == StateKind::Pending)
-}
-
-/// True if after this event a queue may hand out a job that it could not hand out before.
-fn may_open_a_queue(event: &Event) -> bool {
-    use jobbie_broker::StateKind::{Active, Pending};
-    match event {
-        Event::Queue(_) => true,
-        Event::Job(job) => job.state == Pending || (job.from == Some(Active) && job.state != Active),
-    }
-}
-
 impl Actor for Dispatch {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let ring = self.parts.ring.clone();
-        ctx.add_stream(stream::unfold(ring, |ring| async move {
+        let (ring, watched) = (self.parts.ring.clone(), self.watched.clone());
+        ctx.add_stream(stream::unfold((ring, watched), |(ring, watched)| async move {
             ring.undispatched().await;
-            Some((Undispatched, ring))
+            if !watched.load(Ordering::Acquire) {
+                tokio::time::sleep(GATHER).await;
+            }
+            Some((Undispatched, (ring, watched)))
         }));
-        ctx.run_interval(std::time::Duration::from_secs(5), |dispatch, _| dispatch.forget_closed());
+        ctx.run_interval(Duration::from_secs(5), |dispatch, _| dispatch.forget_closed());
     }
 }
 
@@ -223,10 +218,13 @@ impl Handler<Subscribe> for Dispatch {
         let id = self.next_subscriber;
         self.next_subscriber += 1;
         for topic in subscribe.topics.iter() {
-            self.by_topic.entry(topic.clone()).or_default().push(id);
+            let ids = self.by_topic.entry(topic.clone()).or_default();
+            self.of_kind[topic.kind() as usize] += usize::from(ids.is_empty());
+            ids.push(id);
         }
         let last = if missed.lost { self.cursor } else { subscribe.after.max(self.cursor) };
         self.subscribers.insert(id, Subscriber { topics: subscribe.topics, events: sender, last });
+        self.watch();
         MessageResult(Subscribed { events, lost_up_to })
     }
 }

@@ -2,9 +2,9 @@
 //! Dispatch: carries the news of the log to whoever waits for it.
 //!
 //! ```text
-//! state machine ──► EventRing ──► Dispatch ──► subscriptions (streams, waits, /events)
-//!   (append)        (bounded)        │  └────► queue actors: "look again"
-//!                                    └───────► scheduler's alarm, rates, metrics
+//! state machine ──► Hearers ──► EventRing ──► Dispatch ──► subscriptions (streams, waits, /events)
+//!                    │         (bounded)         └───────► scheduler's alarm, rates, metrics
+//!                    └─► queue actors: "look again"
 //! ```
 //!
 //! The ring is written by the task that applies entries and outlives the actor; the actor reads it at its
@@ -20,8 +20,10 @@ pub mod subscription;
 mod tests;
 
 pub use actor::{Dispatch, DispatchParts};
+#[cfg(test)]
+pub(crate) use tests::event;
 
-use jobbie_broker::{Event, JobNo, Name, QueueKey};
+use jobbie_broker::{Change, Event, JobNo, Name, QueueKey};
 
 /// What a subscription is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,7 +34,7 @@ pub enum Topic {
     Queue(QueueKey),
     /// One job.
     Job(JobNo),
-    /// The leases of one worker.
+    /// The leases of one worker, once they are granted: cancelling and their ends.
     Worker {
         /// Its namespace.
         namespace: Name,
@@ -41,27 +43,49 @@ pub enum Topic {
     },
 }
 
+/// The kinds of topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    All,
+    Queue,
+    Job,
+    Worker,
+}
+
+impl Kind {
+    const EACH: [Self; 4] = [Self::All, Self::Queue, Self::Job, Self::Worker];
+}
+
 impl Topic {
-    /// The topics that an event belongs to.
-    fn of(event: &Event) -> impl Iterator<Item = Self> {
-        let all = Self::All(event.namespace().clone());
-        let queue = Self::Queue(QueueKey::new(event.namespace(), event.queue()));
-        let (job, worker) = match event {
-            Event::Queue(_) => (None, None),
-            Event::Job(job) => (
-                Some(Self::Job(job.job.no)),
-                job.worker
-                    .as_ref()
-                    .filter(|worker| !worker.is_empty())
-                    .map(|worker| Self::Worker { namespace: job.namespace.clone(), worker: worker.clone() }),
-            ),
-        };
-        [Some(all), Some(queue), job, worker].into_iter().flatten()
+    const fn kind(&self) -> Kind {
+        match self {
+            Self::All(_) => Kind::All,
+            Self::Queue(_) => Kind::Queue,
+            Self::Job(_) => Kind::Job,
+            Self::Worker { .. } => Kind::Worker,
+        }
+    }
+
+    /// The topic of a kind that an event belongs to.
+    fn of(event: &Event, kind: Kind) -> Option<Self> {
+        Some(match (kind, event) {
+            (Kind::All, _) => Self::All(event.namespace().clone()),
+            (Kind::Queue, _) => Self::Queue(QueueKey::new(event.namespace(), event.queue())),
+            (Kind::Job, Event::Job(job)) => Self::Job(job.job.no),
+            // Whoever follows leases has them from the claim itself; what counts is how they go on.
+            (Kind::Worker, Event::Job(job))
+                if !matches!(job.change, Change::Started | Change::Progressed) =>
+            {
+                let worker = job.worker.clone().filter(|worker| !worker.is_empty())?;
+                Self::Worker { namespace: job.namespace.clone(), worker }
+            }
+            (Kind::Job | Kind::Worker, _) => return None,
+        })
     }
 
     /// True if the event belongs to this topic.
     #[must_use]
     pub fn covers(&self, event: &Event) -> bool {
-        Self::of(event).any(|topic| topic == *self)
+        Self::of(event, self.kind()).is_some_and(|topic| topic == *self)
     }
 }

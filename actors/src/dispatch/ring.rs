@@ -63,6 +63,7 @@ pub struct EventRing {
     capacity: usize,
     ring: Mutex<Ring>,
     news: Notify,
+    routed: Notify,
 }
 
 #[derive(Default)]
@@ -90,7 +91,7 @@ impl EventRing {
     /// An empty ring for that many events.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { capacity: capacity.max(1), ring: Mutex::default(), news: Notify::new() }
+        Self { capacity: capacity.max(1), ring: Mutex::default(), news: Notify::new(), routed: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {
@@ -148,8 +149,25 @@ impl EventRing {
     /// Notes that events up to `id` have been dispatched. A dispatcher that was replaced because it hung, and
     /// comes back, takes nothing back.
     pub fn set_dispatched(&self, id: EventId) {
-        let mut ring = self.lock();
-        ring.dispatched = ring.dispatched.max(id);
+        {
+            let mut ring = self.lock();
+            ring.dispatched = ring.dispatched.max(id);
+        }
+        self.routed.notify_waiters();
+    }
+
+    /// Waits until everything that has happened by now is dispatched: counted, for one.
+    pub async fn caught_up(&self) {
+        let until = self.last();
+        loop {
+            let mut routed = std::pin::pin!(self.routed.notified());
+            // Before the look, so that what is routed in between is not missed.
+            routed.as_mut().enable();
+            if self.dispatched() >= until {
+                return;
+            }
+            routed.await;
+        }
     }
 
     /// Waits until there are events that have not been dispatched. One caller at a time.

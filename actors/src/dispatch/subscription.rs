@@ -67,6 +67,13 @@ impl Subscription {
         }
     }
 
+    /// The next event, if it is here already.
+    pub fn try_next(&mut self) -> Option<News> {
+        let event = self.live.as_mut()?.try_recv().ok()?;
+        self.last = event.id;
+        Some(News::Event(event))
+    }
+
     /// The id of the last event it yielded, or where it began.
     #[must_use]
     pub const fn last(&self) -> EventId {

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Fetch with waiting: a claim in the log if there may be something to claim, else parked at the queues.
 //!
-//! An empty poll writes nothing. A caller that goes away while its claim is being committed, or before it has
-//! taken the answer, loses nothing either: the jobs that it would have got are given back.
+//! An empty poll writes nothing. The claim of a parked fetch is put into the log by whoever has a job for it: the
+//! proposer, in the entry that enqueues the job, or the queue's actor. A caller that goes away while its claim is
+//! being committed, or before it has taken the answer, loses nothing: the jobs that it would have got are given
+//! back.
 
 use std::time::Duration;
 
 use jobbie_broker::command::{Fetch, LeaseRef, Release, ReleaseItem};
 use jobbie_broker::reply::LeasedJob;
-use jobbie_broker::{JobRef, QueueKey, Reply, StateKind};
+use jobbie_broker::{JobRef, QueueKey, Reply, Submission};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{Caller, Decided, PortError, Ports};
-use crate::queue::Waiter;
+use crate::queue::{Chance, Claiming, Parked, Waiter};
 use crate::stream::Seat;
 use crate::supervise;
 use crate::trace;
@@ -21,11 +23,24 @@ use crate::trace;
 /// How long to wait before parking again at a queue whose actor is restarting; it takes 2–10 ms.
 const AGAIN: Duration = Duration::from_millis(10);
 
+/// The outcome of a claim: jobs, or a reply that is none.
+pub(crate) type Claim = Result<Decided<Result<Claimed, Reply>>, PortError>;
+
 /// Jobs that were claimed and have not been taken by the caller yet: given back if nobody does.
-struct Claimed {
+pub(crate) struct Claimed {
     index: u64,
     jobs: Vec<LeasedJob>,
     owner: Owner,
+}
+
+impl Claimed {
+    /// What a claim for `owner` was answered at `index`.
+    pub fn of(index: u64, reply: Reply, owner: Owner) -> Result<Self, Reply> {
+        match reply {
+            Reply::Fetched(jobs) => Ok(Self { index, jobs, owner }),
+            other => Err(other),
+        }
+    }
 }
 
 /// For whom jobs are claimed, and how they are given back.
@@ -95,43 +110,82 @@ impl Ports {
         let deadline = Instant::now() + wait;
         let namespace = &owner.caller.namespace;
         let keys: Vec<QueueKey> = fetch.queues.iter().map(|queue| QueueKey::new(namespace, queue)).collect();
-        let mut stopping = self.stopping();
-        let mut claim = self.is_remembered(&owner.caller, &fetch).await?;
-        // Keeps the queue that woke this call from waking another one for the same job, until the claim is
-        // decided.
-        let mut woken = None;
+        let mut chance = self.is_remembered(&owner.caller, &fetch).await?.then_some(None);
         loop {
-            if claim || keys.iter().any(|key| self.may_hand_out(key)) {
-                let decided = claim_now(owner, fetch.clone()).await?;
-                match &decided.reply {
-                    Reply::Fetched(jobs) if jobs.is_empty() => {}
-                    reply => {
-                        if let Reply::Fetched(jobs) = reply {
-                            self.tracer().delivered(decided.index, jobs, self.now());
-                        }
-                        return Ok(decided);
-                    }
+            chance = chance.or_else(|| self.inner().queues.try_claim(&keys, fetch.count));
+            if let Some(claiming) = chance.take() {
+                let span = self.tracer().child("propose");
+                let (parked, answered) = parked(owner, &fetch);
+                self.claim(parked, claiming);
+                let decided = taken(answered).await;
+                if let Some(mut span) = span {
+                    span.set("jobbie.command", "Fetch");
+                    self.tracer().proposed(span, &decided);
+                }
+                if let Some(decided) = self.delivered(decided?) {
+                    return Ok(decided);
                 }
             }
-            claim = false;
-            drop(woken.take());
+            let mut stopping = self.stopping();
             if *stopping.borrow_and_update() || Instant::now() >= deadline {
                 return Ok(Decided { index: self.applied_index(), reply: Reply::Fetched(Vec::new()) });
             }
-            let (waiter, waking) = Waiter::new(fetch.count);
-            if !self.park(&keys, &waiter).await? {
-                tokio::time::sleep(AGAIN).await;
-                continue;
-            }
-            let wake = trace::waiting(async {
-                tokio::select! {
-                    wake = waking => wake.ok(),
-                    () = tokio::time::sleep_until(deadline) => None,
-                    _ = stopping.changed() => None,
+            let (parked, mut answered) = parked(owner, &fetch);
+            let waiter = Waiter::new(parked);
+            match self.park(&keys, &waiter, fetch.count).await? {
+                Chance::Wait => {
+                    let claim = trace::waiting(async {
+                        tokio::select! {
+                            biased;
+                            claim = &mut answered => Some(claim),
+                            () = tokio::time::sleep_until(deadline) => None,
+                            _ = stopping.changed() => None,
+                        }
+                    });
+                    if let Some(claim) = claim.await {
+                        match self.delivered(take(claim)?) {
+                            Some(decided) => return Ok(decided),
+                            None => continue,
+                        }
+                    }
+                    if waiter.withdraw().is_some() {
+                        continue;
+                    }
                 }
-            });
-            woken = wake.await;
+                Chance::Claim(claiming) => {
+                    if let Some(parked) = waiter.withdraw() {
+                        self.claim(parked, Some(claiming));
+                    }
+                }
+                Chance::Closed => {
+                    if waiter.withdraw().is_some() {
+                        tokio::time::sleep(AGAIN).await;
+                        continue;
+                    }
+                }
+            }
+            // Its claim is in the log or about to be: what it brings is this call's.
+            if let Some(decided) = self.delivered(taken(answered).await?) {
+                return Ok(decided);
+            }
         }
+    }
+
+    /// What a claim brought; `None` if there was no job.
+    fn delivered(&self, decided: Decided) -> Option<Decided> {
+        if let Reply::Fetched(jobs) = &decided.reply {
+            if jobs.is_empty() {
+                return None;
+            }
+            self.tracer().delivered(decided.index, jobs, self.now());
+        }
+        Some(decided)
+    }
+
+    /// Puts a claim into the log.
+    fn claim(&self, parked: Parked, claiming: Option<Claiming>) {
+        let claim = parked.into_proposal(claiming);
+        self.inner().proposer.submit(claim.lane, claim.submission, claim.answer);
     }
 
     /// True if this call was answered before: the answer is in the log, whatever the queues hold now.
@@ -141,42 +195,37 @@ impl Ports {
         self.read(move |reader| reader.is_remembered(&namespace, &by, &key)).await
     }
 
-    /// Waits at all of the queues; false if one of them is restarting.
-    async fn park(&self, keys: &[QueueKey], waiter: &Waiter) -> Result<bool, PortError> {
+    /// Waits at all of the queues, unless one of them has a chance; `Closed` if one of them is restarting.
+    async fn park(&self, keys: &[QueueKey], waiter: &Waiter, count: u32) -> Result<Chance, PortError> {
         for key in keys {
-            match self.inner().queues.park(key, waiter).await {
-                Ok(()) => {}
+            match self.inner().queues.park(key, waiter, count).await {
+                Ok(Chance::Wait) => {}
+                Ok(chance) => return Ok(chance),
                 Err(supervise::PortError::Overloaded) => return Err(PortError::overloaded()),
-                Err(_) => return Ok(false),
+                Err(_) => return Ok(Chance::Closed),
             }
         }
-        Ok(true)
-    }
-
-    /// True if a claim on that queue may succeed.
-    fn may_hand_out(&self, key: &QueueKey) -> bool {
-        self.queue(key)
-            .is_some_and(|queue| queue.count(StateKind::Pending) > 0 && queue.admit(self.now()).is_ok())
+        Ok(Chance::Wait)
     }
 }
 
-/// Claims jobs in a task of its own, so that a caller who goes away cannot take the answer with them.
-async fn claim_now(owner: &Owner, fetch: Fetch) -> Result<Decided, PortError> {
-    let (answer, answered) = oneshot::channel();
-    let owner = owner.clone();
-    let claim = async move {
-        let decided = owner.ports.propose(&owner.caller, fetch).await;
-        let claimed = decided.map(|Decided { index, reply }| match reply {
-            Reply::Fetched(jobs) => Decided { index, reply: Ok(Claimed { index, jobs, owner }) },
-            other => Decided { index, reply: Err(other) },
-        });
-        // Refused or unread, the claim is dropped, which gives the jobs back.
-        drop(answer.send(claimed));
+/// A claim and where its outcome comes.
+fn parked(owner: &Owner, fetch: &Fetch) -> (Parked, oneshot::Receiver<Claim>) {
+    let Caller { by, namespace, .. } = owner.caller.clone();
+    let submission = Submission { by, namespace, command: fetch.clone().into() };
+    Parked::new(owner.clone(), submission, fetch.count)
+}
+
+/// The outcome of a claim that is on its way.
+async fn taken(answered: oneshot::Receiver<Claim>) -> Result<Decided, PortError> {
+    take(answered.await)
+}
+
+fn take(claim: Result<Claim, oneshot::error::RecvError>) -> Result<Decided, PortError> {
+    let Decided { index, reply } = claim.unwrap_or(Err(PortError::Unknown))?;
+    let reply = match reply {
+        Ok(mut claimed) => Reply::Fetched(std::mem::take(&mut claimed.jobs)),
+        Err(reply) => reply,
     };
-    tokio::spawn(trace::carry(claim));
-    let Decided { index, reply } = answered.await.unwrap_or(Err(PortError::Unknown))?;
-    Ok(match reply {
-        Ok(mut claimed) => Decided { index, reply: Reply::Fetched(std::mem::take(&mut claimed.jobs)) },
-        Err(reply) => Decided { index, reply },
-    })
+    Ok(Decided { index, reply })
 }

@@ -3,14 +3,7 @@
 
 use actix::Message;
 
-use super::waiter::Ticket;
-
-/// Somebody waits for a job of this queue.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Park(pub Ticket);
-
-/// Look again whether somebody can be woken.
+/// Look whether somebody who waits can be served.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Stir;

@@ -1,100 +1,128 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Somebody who waits for a job, at one queue or several.
+//! Somebody who waits for a job, at one queue or several, with the claim that is put into the log for them when
+//! there is one.
 //!
-//! - `W1` a waiter is woken at most once.
-//! - `W2` a ticket that is dropped unwoken (its actor died or was retired) sends the waiter back to look by
-//!   itself: no waiter is forgotten.
-//! - `W3` while a woken waiter claims, what it may claim counts as taken, so one job wakes one waiter.
+//! - `W1` a waiter is served at most once: its claim is taken out of one shared place.
+//! - `W2` a claim that has been taken is answered, or its outcome is not known; one that has not been taken can
+//!   be withdrawn. No waiter is forgotten in between.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jobbie_broker::Submission;
 use tokio::sync::oneshot;
 
-use super::messages::Stir;
-use crate::supervise::Port;
+use super::line::Claiming;
+use crate::ports::{Claim, Claimed, Decided, Lane, Owner};
+use crate::raft_node::proposer::Answer;
 
-type Bell = Arc<Mutex<Option<oneshot::Sender<Waking>>>>;
-
-/// Somebody who waits. Gives a [`Ticket`] to each queue.
-pub struct Waiter {
+/// A claim that is not in the log yet, and who waits for its outcome.
+pub(crate) struct Parked {
+    submission: Submission,
+    /// How many jobs it asks for; at least 1.
     count: u32,
+    owner: Owner,
+    answer: oneshot::Sender<Claim>,
+}
+
+/// A claim that is on its way into the log.
+pub(crate) struct Proposed {
+    /// Whose turn it is.
+    pub lane: Lane,
+    /// The command.
+    pub submission: Submission,
+    /// What takes its outcome to the waiter.
+    pub answer: Answer,
+}
+
+type Bell = Arc<Mutex<Option<Parked>>>;
+
+/// Somebody who waits. Gives a [`Ticket`] to each queue. Dropped, it waits no longer.
+pub(crate) struct Waiter {
     bell: Bell,
 }
 
 /// A waiter's place in one queue.
-pub struct Ticket {
-    count: u32,
+pub(crate) struct Ticket {
     bell: Bell,
 }
 
-/// Held by a woken waiter until its claim is decided; then the queue looks again.
-pub struct Waking {
-    count: u32,
-    taken: Arc<AtomicU32>,
-    stir: Port<Stir>,
+fn take(bell: &Bell) -> Option<Parked> {
+    bell.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-impl Waiter {
-    /// A waiter for up to `count` jobs, and where it hears of them.
+impl Parked {
+    /// A claim of up to `count` jobs, and where its outcome comes.
     #[must_use]
-    pub fn new(count: u32) -> (Self, oneshot::Receiver<Waking>) {
-        let (sender, receiver) = oneshot::channel();
-        (Self { count: count.max(1), bell: Arc::new(Mutex::new(Some(sender))) }, receiver)
+    pub fn new(owner: Owner, submission: Submission, count: u32) -> (Self, oneshot::Receiver<Claim>) {
+        let (answer, answered) = oneshot::channel();
+        (Self { submission, count: count.max(1), owner, answer }, answered)
     }
 
-    /// A place in one more queue.
-    #[must_use]
-    pub fn ticket(&self) -> Ticket {
-        Ticket { count: self.count, bell: self.bell.clone() }
-    }
-}
-
-impl Ticket {
     /// How many jobs it would take.
     #[must_use]
     pub const fn count(&self) -> u32 {
         self.count
     }
 
-    fn take(&self) -> Option<oneshot::Sender<Waking>> {
-        self.bell.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Wakes the waiter; false if it has been woken or has gone away.
+    /// Whether nobody waits for the outcome any more.
     #[must_use]
-    pub fn wake(self, waking: Waking) -> bool {
-        self.take().is_some_and(|sender| sender.send(waking).is_ok())
+    pub fn is_gone(&self) -> bool {
+        self.answer.is_closed()
     }
 
-    /// True if there is nobody to wake any more.
+    /// The command, and what takes its outcome to the waiter. A waiter who has gone away by then, or goes before
+    /// taking it, loses nothing: the jobs are given back.
+    #[must_use]
+    pub fn into_proposal(self, claiming: Option<Claiming>) -> Proposed {
+        let Self { submission, owner, answer, .. } = self;
+        let lane = owner.caller.lane;
+        let call = move |decided: Result<Decided, _>| {
+            let claim = decided
+                .map(|Decided { index, reply }| Decided { index, reply: Claimed::of(index, reply, owner) });
+            drop(answer.send(claim));
+            drop(claiming);
+        };
+        Proposed { lane, submission, answer: Answer::Call(Box::new(call)) }
+    }
+}
+
+impl Waiter {
+    /// A waiter with a claim.
+    #[must_use]
+    pub fn new(parked: Parked) -> Self {
+        Self { bell: Arc::new(Mutex::new(Some(parked))) }
+    }
+
+    /// A place in one more queue.
+    #[must_use]
+    pub fn ticket(&self) -> Ticket {
+        Ticket { bell: self.bell.clone() }
+    }
+
+    /// Waits no longer; `None` if the claim has been taken, and its outcome is on its way.
+    #[must_use]
+    pub fn withdraw(&self) -> Option<Parked> {
+        take(&self.bell)
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        drop(self.withdraw());
+    }
+}
+
+impl Ticket {
+    /// The claim; `None` if the waiter is served already or has gone away.
+    #[must_use]
+    pub fn take(self) -> Option<Parked> {
+        take(&self.bell).filter(|parked| !parked.is_gone())
+    }
+
+    /// True if there is nobody to serve any more.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         let bell = self.bell.lock().unwrap_or_else(PoisonError::into_inner);
-        bell.as_ref().is_none_or(oneshot::Sender::is_closed)
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        // The sender goes unused, which the waiter sees as "look by yourself".
-        drop(self.take());
-    }
-}
-
-impl Waking {
-    /// Counts `count` jobs as taken until it is dropped.
-    #[must_use]
-    pub fn new(count: u32, taken: &Arc<AtomicU32>, stir: Port<Stir>) -> Self {
-        taken.fetch_add(count, Ordering::AcqRel);
-        Self { count, taken: taken.clone(), stir }
-    }
-}
-
-impl Drop for Waking {
-    fn drop(&mut self) {
-        self.taken.fetch_sub(self.count, Ordering::AcqRel);
-        // If the mailbox is full the actor will look anyway; if the actor is gone nobody has to.
-        let _ = self.stir.tell(Stir);
+        bell.as_ref().is_none_or(Parked::is_gone)
     }
 }

@@ -14,6 +14,7 @@ use super::network::NoPeers;
 use super::proposer::ProposerLoop;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::queue::Queues;
 
 /// A handle on openraft; cheap to clone, usable from any thread.
 pub type Raft = openraft::Raft<TypeConfig, StateMachine>;
@@ -49,11 +50,12 @@ impl RaftRuntime {
     ///
     /// # Errors
     /// If there are no threads or openraft refuses the stored state.
-    pub fn start(
+    pub(crate) fn start(
         opened: Opened,
         proposals: ProposerLoop,
         clock: Clock,
         metrics: Arc<Metrics>,
+        queues: Queues,
     ) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
@@ -61,7 +63,7 @@ impl RaftRuntime {
             .enable_all()
             .build()?;
         let raft = runtime.block_on(start(opened)).map_err(StartError::Raft)?;
-        runtime.spawn(proposals.run(raft.clone(), clock, metrics));
+        runtime.spawn(proposals.run(raft.clone(), clock, metrics, queues));
         Ok(Self { runtime: Some(runtime), raft })
     }
 

@@ -27,6 +27,9 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// No job goes out in one piece with others beyond this many bytes of payload.
 const MAX_BYTES: u32 = 16 * 1024 * 1024;
 
+/// Events that are heeded before anything else gets its turn; as many as a subscription holds.
+const AT_ONCE: usize = 1024;
+
 type Fetching = Pin<Box<dyn Future<Output = Result<Decided, PortError>> + Send>>;
 
 /// One open stream. Dropping it gives back what was not delivered.
@@ -228,23 +231,32 @@ impl JobStream {
         }
     }
 
+    /// Heeds what has come, and whatever has come with it: credit comes back for many jobs at once, and one claim
+    /// uses it.
     async fn heed(&mut self, news: News) {
-        match news {
-            News::Event(numbered) => {
-                let Event::Job(event) = &numbered.event else { return };
-                if self.fetching.is_some() && event.change != Change::Started && !self.out.knows(event) {
-                    // What one claim can bring is at most the prefetch; older news is of other leases.
-                    if self.early.len() >= self.request.prefetch as usize {
-                        self.early.pop_front();
-                    }
-                    self.early.push_back(event.clone());
-                }
-                self.ready.extend(self.out.heed(event));
-                let begun = self.out.begun(self.request.concurrency as usize);
-                self.beat(begun).await;
+        let mut next = Some(news);
+        for _ in 0..AT_ONCE {
+            match next {
+                Some(News::Event(numbered)) => self.heed_event(&numbered.event),
+                Some(News::Resync) => self.compare().await,
+                None => break,
             }
-            News::Resync => self.compare().await,
+            next = self.subscription.try_next();
         }
+        let begun = self.out.begun(self.request.concurrency as usize);
+        self.beat(begun).await;
+    }
+
+    fn heed_event(&mut self, event: &Event) {
+        let Event::Job(event) = event else { return };
+        if self.fetching.is_some() && event.change != Change::Started && !self.out.knows(event) {
+            // What one claim can bring is at most the prefetch; older news is of other leases.
+            if self.early.len() >= self.request.prefetch as usize {
+                self.early.pop_front();
+            }
+            self.early.push_back(event.clone());
+        }
+        self.ready.extend(self.out.heed(event));
     }
 
     /// Asks the state itself what has become of the jobs that are out.

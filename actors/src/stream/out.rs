@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The jobs that are out on one stream, in the order in which they went.
 
+use std::collections::{HashMap, VecDeque, hash_map};
+
 use jobbie_broker::command::{HeartbeatItem, LeaseRef};
 use jobbie_broker::event::JobEvent;
 use jobbie_broker::reply::LeasedJob;
@@ -12,17 +14,22 @@ use super::StreamNews;
 /// One job that is out.
 #[derive(Clone, Debug)]
 struct Item {
+    /// Counted up: items lie in this order.
+    number: u64,
     id: JobId,
     token: LeaseToken,
     cancel_told: bool,
-    /// Among the oldest, which the worker runs and keeps alive itself.
-    running: bool,
 }
 
-/// The jobs that are out.
+/// The jobs that are out. With a large prefetch there are a thousand of them, so no call looks at all.
 #[derive(Debug, Default)]
 pub(super) struct Out {
-    items: Vec<Item>,
+    items: VecDeque<Item>,
+    /// The numbers of the items.
+    numbers: HashMap<(JobNo, LeaseToken), u64>,
+    next: u64,
+    /// So many of the oldest run: their worker keeps them alive itself.
+    running: usize,
 }
 
 impl Out {
@@ -33,22 +40,27 @@ impl Out {
     /// Adds a job, where the oldest `running` ones run; false if it carries no lease, or is out already.
     pub fn add(&mut self, leased: &LeasedJob, running: usize) -> bool {
         let Some(lease) = leased.job.state.lease() else { return false };
-        if self.place(leased.job.no, Some(lease.token)).is_some() {
+        let hash_map::Entry::Vacant(number) = self.numbers.entry((leased.job.no, lease.token)) else {
             return false;
-        }
+        };
+        let number = *number.insert(self.next);
+        self.next += 1;
         // A fresh lease has its whole length, whoever keeps it alive from here on.
-        let running = self.items.len() < running;
-        self.items.push(Item { id: leased.job.id(), token: lease.token, cancel_told: false, running });
+        if self.running == self.items.len() && self.running < running {
+            self.running += 1;
+        }
+        self.items.push_back(Item { number, id: leased.job.id(), token: lease.token, cancel_told: false });
         true
     }
 
     fn place(&self, job: JobNo, token: Option<LeaseToken>) -> Option<usize> {
-        self.items.iter().position(|item| item.id.no == job && Some(item.token) == token)
+        let number = self.numbers.get(&(job, token?))?;
+        self.items.binary_search_by_key(number, |item| item.number).ok()
     }
 
     /// True if the event is about a lease that is out.
     pub fn knows(&self, event: &JobEvent) -> bool {
-        self.place(event.job.no, event.token).is_some()
+        event.token.is_some_and(|token| self.numbers.contains_key(&(event.job.no, token)))
     }
 
     /// What an event means for the worker, if anything. Credit comes back here.
@@ -59,12 +71,19 @@ impl Out {
             self.items[place].cancel_told |= tell;
             return tell.then(|| StreamNews::Cancel(event.job.clone()));
         }
-        self.items.remove(place);
+        self.remove(place);
         // The worker knows of what it has answered itself; these it must be told. It may have released the job
         // itself, then it hears of it twice.
         let lost = matches!(event.change, Change::Crashed | Change::TimedOut | Change::Released)
             || matches!(event.reason, Some(Reason::Crashed | Reason::Timeout));
         lost.then(|| StreamNews::LeaseLost(event.job.clone()))
+    }
+
+    fn remove(&mut self, place: usize) {
+        if let Some(item) = self.items.remove(place) {
+            self.numbers.remove(&(item.id.no, item.token));
+            self.running -= usize::from(place < self.running);
+        }
     }
 
     /// The jobs that are out.
@@ -75,32 +94,32 @@ impl Out {
     /// Compares with the rows of [`Out::jobs`], after events were lost.
     pub fn compare(&mut self, rows: &[Option<Job>]) -> Vec<StreamNews> {
         let mut news = Vec::new();
-        let mut rows = rows.iter();
-        self.items.retain_mut(|item| {
-            let row = rows.next().and_then(Option::as_ref);
+        // From the end, so that the places before stay what they are.
+        for (place, row) in rows.iter().enumerate().take(self.items.len()).rev() {
+            let item = &mut self.items[place];
             let holds = |job: &&Job| job.state.lease().is_some_and(|lease| lease.token == item.token);
-            let Some(job) = row.filter(holds) else {
-                news.push(StreamNews::LeaseLost(item.id.clone()));
-                return false;
-            };
-            if job.cancel_requested_at.is_some() && !item.cancel_told {
-                item.cancel_told = true;
-                news.push(StreamNews::Cancel(item.id.clone()));
+            match row.as_ref().filter(holds) {
+                None => {
+                    news.push(StreamNews::LeaseLost(item.id.clone()));
+                    self.remove(place);
+                }
+                Some(job) if job.cancel_requested_at.is_some() && !item.cancel_told => {
+                    item.cancel_told = true;
+                    news.push(StreamNews::Cancel(item.id.clone()));
+                }
+                Some(_) => {}
             }
-            true
-        });
+        }
+        news.reverse();
         news
     }
 
     /// Signs of life for the jobs that have come among the oldest `running` since this was last asked: the
     /// worker begins with them now, and has a whole lease to say so.
     pub fn begun(&mut self, running: usize) -> Vec<HeartbeatItem> {
-        let mut begun = Vec::new();
-        for item in self.items.iter_mut().take(running).filter(|item| !item.running) {
-            item.running = true;
-            begun.push(alive(&item.id, item.token));
-        }
-        begun
+        let begun = self.running..running.min(self.items.len()).max(self.running);
+        self.running = begun.end;
+        self.items.range(begun).map(|item| alive(&item.id, item.token)).collect()
     }
 
     /// Signs of life for the jobs beyond the oldest `running`: those have not begun.

@@ -138,3 +138,31 @@ fn a_job_that_begins_gets_a_whole_lease() {
     assert_eq!(begun[0].lease.token, jobs[1].job.state.lease().map(|lease| lease.token));
     assert!(out.begun(1).is_empty(), "once");
 }
+
+/// Else each ack of a stream with a thousand jobs out costs a look at all of them.
+#[test]
+fn jobs_end_in_any_order_and_those_that_run_stay_the_oldest() {
+    let jobs = leased(6);
+    let mut out = Out::default();
+    for job in &jobs {
+        assert!(out.add(job, 2));
+    }
+    let token = |at: usize| jobs[at].job.state.lease().map(|lease| lease.token);
+    let end = |out: &mut Out, at: usize| {
+        let done = event(&jobs[at], Change::Completed, StateKind::Completed, None);
+        assert!(out.knows(&done));
+        out.heed(&done);
+        assert!(!out.knows(&done));
+    };
+    end(&mut out, 4);
+    assert!(out.begun(2).is_empty(), "it had not begun");
+    end(&mut out, 1);
+    let begun: Vec<_> = out.begun(2).into_iter().map(|item| item.lease.token).collect();
+    assert_eq!(begun, [token(2)]);
+    end(&mut out, 0);
+    end(&mut out, 2);
+    let begun: Vec<_> = out.begun(2).into_iter().map(|item| item.lease.token).collect();
+    assert_eq!(begun, [token(3), token(5)]);
+    assert_eq!(out.len(), 2);
+    assert!(out.buffered(2).is_empty());
+}
