@@ -49,7 +49,8 @@ pub use view::{Row, View};
 pub const WINDOW: usize = 4096;
 
 /// Bytes of changed rows after which they are written. Jobs that live shorter than it takes to change this
-/// much are written once, in their last state; twice this much is in memory. (8, 16 and 32 MiB: see ADR 0006.)
+/// much are written once, in their last state; twice this much is in memory. One value of several that would
+/// do: others were not compared.
 const LAYER_BYTES: usize = 16 << 20;
 /// Bytes of log after which changed rows are written, however few they are: what is applied again after a
 /// crash. A second of work at 100,000 commands of 160 bytes.
