@@ -1,10 +1,11 @@
 # The image of jobbie: the binary, both licences, nothing else.
 #
 #   docker build -t jobbie .
-#   docker run -p 127.0.0.1:8080:8080 -v jobbie:/data jobbie server --insecure-no-auth
+#   docker run -p 127.0.0.1:8080:8080 -v jobbie:/data jobbie
 #
-# This version has no API keys. In a container the server has to listen on more than loopback, where whoever reaches the
-# port may do anything; it refuses that unless --insecure-no-auth says that it is meant. The image does not say it for you.
+# In a container the server has to listen on more than loopback, so it needs an API key. JOBBIE_ADMIN_KEY names one, or better
+# JOBBIE_ADMIN_KEY_FILE a mounted secret; without, the first start makes one, prints it once and keeps it in
+# /data/initial-admin-key. --insecure-no-auth does without; the image does not say it for you.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /source
@@ -26,7 +27,7 @@ EXPOSE 8080
 ENV JOBBIE_BIND=0.0.0.0:8080 \
     JOBBIE_DATA_DIR=/data
 # Asks the server on its default address, which is loopback inside of the container.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["jobbie", "status"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["jobbie", "status", "--ready"]
 # `docker stop` sends SIGTERM: the server stops taking calls, finishes what is under way and closes the log.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["jobbie"]

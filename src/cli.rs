@@ -17,6 +17,7 @@ mod group;
 mod heartbeat;
 mod input;
 mod jobs;
+mod keys;
 mod out;
 mod progress;
 mod queues;
@@ -90,6 +91,7 @@ enum Command {
     Work(work::Command),
     Jobs(jobs::Command),
     Queues(queues::Command),
+    Keys(keys::Command),
     Events(events::Command),
     Status(status::Command),
     Tree(tree::Command),
@@ -159,6 +161,7 @@ fn call(global: Global, command: Command) -> Result<Exit> {
             Command::Work(command) => command.run(context).await,
             Command::Jobs(command) => command.run(&context).await,
             Command::Queues(command) => command.run(&context).await,
+            Command::Keys(command) => command.run(&context).await,
             Command::Events(command) => command.run(&context).await,
             Command::Status(command) => command.run(&context).await,
             Command::Tree(command) => command.run(&context).await,

@@ -56,6 +56,8 @@ pub struct Call {
     pub method: &'static str,
     /// Path below `/api/v1`, with its query.
     pub path: String,
+    /// What the path is below: `/api/v1`, or nothing.
+    below: &'static str,
     /// JSON body.
     pub body: Option<Vec<u8>>,
     /// How long the answer may take.
@@ -78,15 +80,22 @@ pub struct Answer {
 impl Call {
     /// A call without a body.
     pub fn new(method: &'static str, path: impl Into<String>) -> Self {
+        let (path, below) = (path.into(), "/api/v1");
         Self {
             method,
-            path: path.into(),
+            path,
+            below,
             body: None,
             timeout: CALL_TIMEOUT,
             key: None,
             trace: None,
             is_repeatable: true,
         }
+    }
+
+    /// A `GET` of what is no part of the API, such as `/readyz`.
+    pub fn outside_the_api(path: impl Into<String>) -> Self {
+        Self { below: "", ..Self::new("GET", path) }
     }
 
     /// A `POST` with a JSON body.
@@ -223,9 +232,10 @@ impl Client {
     /// The bytes of a request, ready for any connection to this server.
     pub fn request_bytes(&self, call: &Call, accept: &str, extra: &[(&str, &str)]) -> Vec<u8> {
         let mut head = format!(
-            "{} {}/api/v1{} HTTP/1.1\r\nhost: {}\r\nuser-agent: jobbie-cli/{}\r\naccept: {accept}\r\n",
+            "{} {}{}{} HTTP/1.1\r\nhost: {}\r\nuser-agent: jobbie-cli/{}\r\naccept: {accept}\r\n",
             call.method,
             self.base.prefix,
+            call.below,
             call.path,
             self.base.authority(),
             env!("CARGO_PKG_VERSION"),

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::when::Span;
 use crate::client::Base;
+use crate::first_key;
 
 mod listing;
 
@@ -99,7 +100,14 @@ struct Settings {
     /// [default: 1]
     #[arg(long, env = "JOBBIE_TRACE_SHARE", value_name = "SHARE")]
     trace_share: Option<f64>,
-    /// Listen on an address that others can reach although anybody who reaches it may do anything
+    /// Where to read the admin key from: it is made one at the start, in place of the one that it named before.
+    /// JOBBIE_ADMIN_KEY is the key itself
+    #[arg(long, env = "JOBBIE_ADMIN_KEY_FILE", value_name = "FILE")]
+    admin_key_file: Option<PathBuf>,
+    /// Show the metrics to everybody, also once there are API keys
+    #[arg(long, env = "JOBBIE_PUBLIC_METRICS", value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    public_metrics: Option<bool>,
+    /// Listen on an address that others can reach without an API key, so that anybody who reaches it may do anything
     #[arg(long, env = "JOBBIE_INSECURE_NO_AUTH", value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     insecure_no_auth: Option<bool>,
 }
@@ -137,6 +145,10 @@ pub struct Config {
     pub trace_share: f64,
     /// Listen where others can reach it although there are no keys.
     pub insecure_no_auth: bool,
+    /// Show the metrics to everybody.
+    pub public_metrics: bool,
+    /// The admin key that the environment or a file names.
+    pub admin_key: Option<first_key::Chosen>,
     /// Routes for tests of crashes; only by an environment variable, never by file or flag.
     pub debug_routes: bool,
 }
@@ -152,7 +164,11 @@ impl ServerArgs {
             None => Settings::default(),
         };
         let debug_routes = std::env::var("JOBBIE_DEBUG_ROUTES").is_ok_and(|value| value == "1");
-        Ok(Config { debug_routes, ..self.settings.or(file).check()? })
+        // By no flag: what a process was started with is there for all to see.
+        let admin_key = std::env::var("JOBBIE_ADMIN_KEY").ok();
+        let settings = self.settings.or(file);
+        let admin_key = first_key::chosen(admin_key, settings.admin_key_file.as_deref())?;
+        Ok(Config { debug_routes, admin_key, ..settings.check()? })
     }
 }
 
@@ -186,6 +202,8 @@ impl Settings {
             otlp_endpoint: self.otlp_endpoint.or(other.otlp_endpoint),
             trace_share: self.trace_share.or(other.trace_share),
             insecure_no_auth: self.insecure_no_auth.or(other.insecure_no_auth),
+            public_metrics: self.public_metrics.or(other.public_metrics),
+            admin_key_file: self.admin_key_file.or(other.admin_key_file),
         }
     }
 
@@ -237,6 +255,8 @@ impl Settings {
                 share => bail!("trace-share is from 0 to 1, not {share}"),
             },
             insecure_no_auth: self.insecure_no_auth.unwrap_or(false),
+            public_metrics: self.public_metrics.unwrap_or(false),
+            admin_key: None,
             debug_routes: false,
         })
     }

@@ -4,6 +4,7 @@
 mod cli;
 mod client;
 mod config;
+mod first_key;
 mod serve;
 mod telemetry;
 

@@ -2,6 +2,7 @@
 //! The wiring: open the store, start the tree, install the enterprise features, serve HTTP; and stop it all
 //! in reverse.
 
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::first_key;
 use crate::telemetry::{self, otlp::Prepared};
 
 /// How long applying a log that the state is far behind may take: minutes for the largest one.
@@ -35,7 +37,7 @@ pub fn run(config: Config) -> Result<ExitCode> {
     jobbie_enterprise::install(&mut wiring);
     let Wiring { extensions, seams } = wiring;
     let web = web_config(&config);
-    jobbie_web::check(&web, &seams)?;
+    jobbie_web::check(&web)?;
     let store = Options { durability: config.durability, ..Options::new(&config.data_dir) };
     let telemetry = config.otlp_endpoint.clone().map(Prepared::new);
     let tracer = telemetry.as_ref().map_or_else(Tracer::default, |otlp| otlp.tracer(config.trace_share));
@@ -49,7 +51,7 @@ pub fn run(config: Config) -> Result<ExitCode> {
     let ports = node.ports().clone();
     let telemetry = telemetry.map(|otlp| otlp.start(ports.clone())).transpose()?;
     let (listening, bound) = watch::channel(None);
-    let http = http(web, ports.clone(), seams, listening);
+    let http = http(web, config.clone(), ports.clone(), seams, listening);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let mut terminate = signal(SignalKind::terminate())?;
@@ -128,6 +130,7 @@ fn web_config(config: &Config) -> WebConfig {
         trusted_proxies: config.trusted_proxies.clone(),
         shutdown_grace: config.shutdown_grace,
         insecure_no_auth: config.insecure_no_auth,
+        public_metrics: config.public_metrics,
         debug: config.debug_routes,
     }
 }
@@ -158,10 +161,16 @@ struct Door {
 }
 
 /// The HTTP server as a child of the tree.
-fn http(web: WebConfig, ports: Ports, seams: Seams, listening: watch::Sender<Option<Door>>) -> ChildSpec {
+fn http(
+    web: WebConfig,
+    config: Config,
+    ports: Ports,
+    seams: Seams,
+    listening: watch::Sender<Option<Door>>,
+) -> ChildSpec {
     let grace = web.shutdown_grace;
     task("http", move |start| {
-        let (web, ports) = (web.clone(), ports.clone());
+        let (web, config, ports) = (web.clone(), config.clone(), ports.clone());
         let (seams, listening) = (seams.clone(), listening.clone());
         async move {
             // What is answered before this node has applied its log would be of the past.
@@ -169,6 +178,9 @@ fn http(web: WebConfig, ports: Ports, seams: Seams, listening: watch::Sender<Opt
                 () = ports.leading() => {}
                 () = start.stopping() => return Ok(()),
             }
+            first_key::provide(&ports, &config)
+                .await
+                .map_err(|error| io::Error::other(format!("{error:#}")))?;
             let server = jobbie_web::bind(web, ports.clone(), seams)?;
             let address = server.addresses()?.first().copied();
             listening.send_replace(address.map(|address| Door { address, tls: server.tls() }));

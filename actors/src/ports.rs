@@ -4,18 +4,21 @@
 //! A port survives the restart of what is behind it. Full and restarting are answers, not waits; a write
 //! whose outcome is not known says so and is never reported as failed.
 
+mod caller;
 mod error;
 mod fetch;
 mod heartbeat;
 mod info;
+mod view;
+mod visible;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use jobbie_broker::{Command, Name, Queue, QueueKey, Reply, Submission, Timestamp};
+use jobbie_broker::{Command, Document, Name, Queue, QueueKey, Reply, Submission, Timestamp};
 pub use jobbie_store::Durability;
 pub use jobbie_store::blocking::forbid as forbid_blocking;
-pub use jobbie_store::query::{self, Cursor, JobDetail, JobFilter, NamedQueue, Page, Reader};
+pub use jobbie_store::query::{self, Cursor, JobDetail, NamedQueue, Page, Reader};
 use tokio::sync::watch;
 
 pub use crate::dispatch::Topic;
@@ -27,10 +30,12 @@ use crate::metrics::Sources;
 pub use crate::stream::{JobStream, StreamNews, StreamRequest};
 pub use crate::supervise::NodeView;
 pub use crate::trace;
+pub use caller::Caller;
 pub use error::PortError;
 pub(crate) use fetch::{Claim, Claimed, Owner};
 pub(crate) use info::NodeFacts;
 pub use info::NodeInfo;
+pub use view::View;
 
 use crate::clock::Clock;
 use crate::dispatch::messages::Subscribe;
@@ -47,17 +52,6 @@ use crate::trace::Tracer;
 /// How long counters wait for dispatch: it gathers events for some milliseconds, and a restart takes about 10 ms.
 const CATCH_UP: Duration = Duration::from_millis(100);
 
-/// Who calls, and in which namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// The principal: a key's name, `anonymous` when there are no keys, `broker` for upkeep.
-    pub by: Name,
-    /// The namespace.
-    pub namespace: Name,
-    /// Whose turn its commands take when more is waiting than fits into one entry.
-    pub lane: Lane,
-}
-
 /// A place in the queue before the log: each client has a share, and in it each of its connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lane {
@@ -70,15 +64,6 @@ pub struct Lane {
 impl Lane {
     /// The broker's own upkeep, which is never refused for the sake of others.
     pub const BROKER: Self = Self { client: 0, connection: 0 };
-}
-
-impl Caller {
-    /// The broker itself, which tends to its own state.
-    #[must_use]
-    pub fn broker() -> Self {
-        let namespace = jobbie_broker::id::DEFAULT_NAMESPACE.into();
-        Self { by: "broker".into(), namespace, lane: Lane::BROKER }
-    }
 }
 
 /// An answer with the log index it was decided at.
@@ -133,6 +118,7 @@ impl Ports {
         let submission = Submission {
             by: caller.by.clone(),
             namespace: caller.namespace.clone(),
+            scope: caller.scope.clone(),
             command: command.into(),
         };
         let span = self.inner.tracer.child("propose");
@@ -145,53 +131,94 @@ impl Ports {
         decided
     }
 
-    /// Asks the applied state something, on a thread that may block.
+    /// Asks the applied state something for a caller, on a thread that may block.
     ///
     /// # Errors
     /// [`PortError::Fault`] if the disk fails.
     pub async fn read<R: Send + 'static>(
+        &self,
+        caller: &Caller,
+        ask: impl FnOnce(&View<'_>) -> Result<R, jobbie_store::keyspaces::Fault> + Send + 'static,
+    ) -> Result<R, PortError> {
+        let caller = caller.clone();
+        self.read_everything(move |reader| ask(&View::new(reader, caller))).await
+    }
+
+    /// Asks the applied state something about everything in it, whoever may see that: for checks and for what
+    /// concerns the whole node, never for the answer to a caller.
+    ///
+    /// # Errors
+    /// [`PortError::Fault`] if the disk fails.
+    pub async fn read_everything<R: Send + 'static>(
         &self,
         ask: impl FnOnce(&Reader) -> Result<R, jobbie_store::keyspaces::Fault> + Send + 'static,
     ) -> Result<R, PortError> {
         read(&self.inner.reader, ask).await
     }
 
-    /// Every queue of a namespace with its settings and counters, sorted by name; from memory.
+    /// Every queue of a caller with its settings and counters, sorted by name; from memory.
     #[must_use]
-    pub fn queues(&self, namespace: &Name) -> Vec<NamedQueue> {
-        self.inner.reader.queues(namespace)
+    pub fn queues(&self, caller: &Caller) -> Vec<NamedQueue> {
+        let mut queues = self.inner.reader.queues(&caller.namespace);
+        queues.retain(|queue| caller.scope.allows(&queue.name));
+        queues
     }
 
     /// One queue; from memory.
-    #[must_use]
-    pub fn queue(&self, key: &QueueKey) -> Option<Arc<Queue>> {
-        self.inner.reader.queue(key)
+    ///
+    /// # Errors
+    /// [`PortError::Outside`].
+    pub fn queue(&self, caller: &Caller, queue: &Name) -> Result<Option<Arc<Queue>>, PortError> {
+        caller.may_touch(queue)?;
+        Ok(self.inner.reader.queue(&QueueKey::new(&caller.namespace, queue)))
     }
 
-    /// How fast a queue moves.
+    /// How fast a queue moves; not at all, if it is outside.
     #[must_use]
-    pub fn rates(&self, key: &QueueKey) -> QueueRates {
-        self.inner.rates.of(key, self.now())
+    pub fn rates(&self, caller: &Caller, queue: &Name) -> QueueRates {
+        if !caller.scope.allows(queue) {
+            return QueueRates::default();
+        }
+        self.inner.rates.of(&QueueKey::new(&caller.namespace, queue), self.now())
     }
 
-    /// The news of some topics, from now on or from where an earlier subscription was.
+    /// The news of some topics, from now on or from where an earlier subscription was, as far as they are the
+    /// caller's business.
     #[must_use]
-    pub fn subscribe(&self, topics: Vec<Topic>, from: Option<EventId>) -> Subscription {
+    pub fn subscribe(&self, caller: &Caller, topics: Vec<Topic>, from: Option<EventId>) -> Subscription {
+        self.subscribe_to_all(topics, from).heard_by(caller.clone())
+    }
+
+    /// The same, whoever's business they are: for those who look for what they know already.
+    pub(crate) fn subscribe_to_all(&self, topics: Vec<Topic>, from: Option<EventId>) -> Subscription {
         Subscription::new(self.inner.subscribe.clone(), self.inner.ring.clone(), topics, from)
     }
 
     /// Opens a job stream.
     ///
     /// # Errors
-    /// If the leases of the worker cannot be read.
+    /// [`PortError::Outside`], or if the leases of the worker cannot be read.
     pub async fn open_stream(&self, caller: Caller, request: StreamRequest) -> Result<JobStream, PortError> {
+        request.queues.iter().try_for_each(|queue| caller.may_touch(queue))?;
         JobStream::open(self.clone(), caller, request).await
     }
 
-    /// How fast all queues of a namespace move together.
+    /// How fast all queues of a caller move together.
     #[must_use]
-    pub fn throughput(&self, namespace: &Name) -> QueueRates {
-        self.inner.rates.of_all(namespace, self.now())
+    pub fn throughput(&self, caller: &Caller) -> QueueRates {
+        self.inner.rates.of_all(&caller.namespace, &caller.scope, self.now())
+    }
+
+    /// The documents of a feature, sorted by key; from memory.
+    #[must_use]
+    pub fn docs(&self, space: &Name) -> Vec<(Name, Arc<Document>)> {
+        self.inner.reader.docs(space)
+    }
+
+    /// A number that changes after documents have: by the time a write is answered, it has.
+    #[must_use]
+    pub fn docs_changed(&self) -> watch::Receiver<u64> {
+        self.inner.reader.docs_changed()
     }
 
     /// The leader's time.
@@ -212,11 +239,12 @@ impl Ports {
         &self.inner.tracer
     }
 
-    /// All metrics as Prometheus text. What was answered before is counted, unless dispatch is restarting.
+    /// The metrics as Prometheus text, with the queues of a caller. What was answered before is counted, unless
+    /// dispatch is restarting.
     ///
     /// # Errors
     /// [`PortError::Fault`] if they cannot be read.
-    pub async fn metrics_text(&self) -> Result<String, PortError> {
+    pub async fn metrics_text(&self, caller: &Caller) -> Result<String, PortError> {
         let _ = tokio::time::timeout(CATCH_UP, self.inner.ring.caught_up()).await;
         let inner = self.inner.clone();
         let ask = move |reader: &Reader| {
@@ -229,7 +257,8 @@ impl Ports {
                 durability: inner.node.durability,
             })
         };
-        self.read(ask).await
+        let text = self.read_everything(ask).await?;
+        Ok(if caller.scope.is_all() { text } else { visible::metrics(&text, &caller.scope) })
     }
 
     /// The last log index that is applied here.
@@ -255,10 +284,11 @@ impl Ports {
         self.inner.stopping.send_replace(true);
     }
 
-    /// The live supervisor tree; `None` while it is being built.
+    /// The live supervisor tree, with the queues of a caller; `None` while it is being built.
     #[must_use]
-    pub fn supervisors(&self) -> Option<NodeView> {
-        self.inner.tree.get().map(Tree::view)
+    pub fn supervisors(&self, caller: &Caller) -> Option<NodeView> {
+        let view = self.inner.tree.get()?.view();
+        Some(if caller.scope.is_all() { view } else { visible::tree(view, &caller.scope) })
     }
 
     /// Makes an actor or a task of the tree block its thread, for tests of what notices it.

@@ -8,16 +8,19 @@ mod bed;
 use std::time::Duration;
 
 use bed::{
-    Bed, HANG, ack, caller, claim, claim_for, enqueue, fetch, in_time, key, lease_of, start, start_in,
-    start_with, state_of,
+    Bed, HANG, ack, caller, claim, claim_for, enqueue, fetch, in_time, lease_of, start, start_in, start_with,
+    state_of,
 };
 use jobbie_actors::Ports;
-use jobbie_actors::ports::{JobStream, StreamNews, StreamRequest};
+use jobbie_actors::ports::{Caller, JobStream, News, PortError, StreamNews, StreamRequest, Topic};
 use jobbie_actors::supervise::{NodeView, State};
-use jobbie_broker::command::{Cancel, Enqueue, HeartbeatItem, QueueSetting, SetQueue};
+use jobbie_broker::command::{
+    Cancel, Enqueue, HeartbeatItem, LeaseRef, PutDoc, PutDocs, QueueSetting, SetQueue,
+};
+use jobbie_broker::document::Expect;
 use jobbie_broker::job::{Due, JobSpec};
 use jobbie_broker::reply::{LeasedJob, Settled};
-use jobbie_broker::{Json, Millis, Name, StateKind};
+use jobbie_broker::{Code, Event, JobRef, Json, Millis, Name, QueueKey, Reply, Scope, StateKind};
 
 #[actix::test]
 async fn what_was_acknowledged_is_there_after_a_restart() {
@@ -35,7 +38,7 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
 /// Tells when a queue has come to what is wanted: its row changes in memory, without an event of its own.
 async fn until_queue(bed: &Bed, queue: &str, wanted: impl Fn(&jobbie_broker::Queue) -> bool) {
     let reached = async {
-        while !bed.ports.queue(&key(queue)).is_some_and(|row| wanted(&row)) {
+        while !bed.ports.queue(&caller(), &queue.into()).unwrap().is_some_and(|row| wanted(&row)) {
             tokio::task::yield_now().await;
         }
     };
@@ -50,8 +53,11 @@ async fn finished_jobs_go_when_their_time_is_over_and_waiting_ones_stay() {
     assert!(ack(&bed.ports, &leased[0]).await);
     let bed = start_with(bed.stop().await, |settings| settings.retention = Some(Millis(1))).await;
     until_queue(&bed, "mail", |queue| queue.count(StateKind::Completed) == 0).await;
-    assert_eq!(bed.ports.queue(&key("mail")).map(|queue| queue.count(StateKind::Pending)), Some(1));
-    let violations = bed.ports.read(|reader| reader.check()).await.unwrap();
+    assert_eq!(
+        bed.ports.queue(&caller(), &"mail".into()).unwrap().map(|queue| queue.count(StateKind::Pending)),
+        Some(1)
+    );
+    let violations = bed.ports.read_everything(|reader| reader.check()).await.unwrap();
     assert!(violations.is_empty(), "{violations:?}");
     bed.stop().await;
 }
@@ -84,10 +90,10 @@ async fn the_log_is_cut_behind_a_snapshot_and_both_together_bring_everything_bac
     let dir = bed.stop().await;
     std::fs::remove_dir_all(dir.path().join("state")).unwrap();
     let bed = start_with(dir, small).await;
-    let queue = bed.ports.queue(&key("mail")).unwrap();
+    let queue = bed.ports.queue(&caller(), &"mail".into()).unwrap().unwrap();
     assert_eq!(queue.count(StateKind::Pending), JOBS as u64 - 1);
     assert_eq!(queue.count(StateKind::Completed), 1);
-    let violations = bed.ports.read(|reader| reader.check()).await.unwrap();
+    let violations = bed.ports.read_everything(|reader| reader.check()).await.unwrap();
     assert!(violations.is_empty(), "{violations:?}");
     bed.stop().await;
 }
@@ -297,7 +303,8 @@ async fn killed_under_load(child: &'static str, kills: u64) {
         ids
     });
     let workers: Vec<_> = (0..4).map(|_| actix::spawn(work(bed.ports.clone()))).collect();
-    let through = || bed.ports.queue(&key("mail")).map_or(0, |queue| queue.totals.completed);
+    let through =
+        || bed.ports.queue(&caller(), &"mail".into()).unwrap().map_or(0, |queue| queue.totals.completed);
     let until_through = async |count: u64| {
         while through() < count {
             tokio::task::yield_now().await;
@@ -322,7 +329,7 @@ async fn killed_under_load(child: &'static str, kills: u64) {
     }
     done.sort_unstable();
     assert_eq!(done, ids.iter().map(|id| id.no).collect::<Vec<_>>(), "each job once");
-    let violations = bed.ports.read(|reader| reader.check()).await.unwrap();
+    let violations = bed.ports.read_everything(|reader| reader.check()).await.unwrap();
     assert!(violations.is_empty(), "{violations:?}");
     bed.stop().await;
 }
@@ -376,5 +383,102 @@ async fn the_tree_is_pinned() {
     let bed = start().await;
     let shape = bed.tree.view().to_string();
     assert_eq!(shape.trim(), include_str!("tree.txt").trim(), "the tree as it is:\n{shape}");
+    bed.stop().await;
+}
+
+fn limited() -> Caller {
+    Caller { by: "key_1".into(), scope: Scope::of(["ours".into()]), ..caller() }
+}
+
+/// Every port that takes a caller, with one who may touch `ours` only.
+#[actix::test]
+async fn what_is_outside_of_a_callers_queues_is_not_there() {
+    let bed = start().await;
+    let ports = &bed.ports;
+    let mine = JobRef::from(&enqueue(ports, "ours", &["1"]).await[0]);
+    let theirs = JobRef::from(&enqueue(ports, "theirs", &["1"]).await[0]);
+    let who = limited();
+
+    let names: Vec<Name> = ports.queues(&who).into_iter().map(|queue| queue.name).collect();
+    assert_eq!(names, ["ours".into()]);
+    let outside = |result: Result<(), PortError>| matches!(result, Err(PortError::Outside(_)));
+    for queue in ["theirs", "none"] {
+        let queue: Name = queue.into();
+        assert!(outside(ports.queue(&who, &queue).map(drop)));
+        let waiting = ports.fetch(&who, fetch(&queue, 1, Millis::from_secs(60)), HANG);
+        assert!(
+            outside(in_time("a refusal", waiting).await.map(drop)),
+            "nobody waits where they may not fetch"
+        );
+        assert!(outside(ports.open_stream(who.clone(), request(&queue)).await.map(drop)));
+    }
+    let (asked, other) = (mine.clone(), theirs.clone());
+    let read = ports.read(&who, move |view| {
+        let jobs = view.jobs(None, None, None, 10)?.jobs.len();
+        let oldest = [view.oldest_pending(&"ours".into())?, view.oldest_pending(&"theirs".into())?];
+        let rows = [view.job_row(&asked)?.is_some(), view.job_row(&other)?.is_some()];
+        Ok((jobs, oldest.map(|at| at.is_some()), rows, view.job(&other)?.is_some()))
+    });
+    assert_eq!(read.await.unwrap(), (1, [true, false], [true, false], false));
+    let text = ports.metrics_text(&who).await.unwrap();
+    assert!(text.contains("queue=\"ours\"") && !text.contains("theirs"));
+
+    let beat = |job: &JobRef| HeartbeatItem {
+        lease: LeaseRef { job: job.clone(), token: None, worker: None },
+        progress: None,
+        checkpoint: None,
+    };
+    let leased = claim(ports, "theirs", Duration::ZERO).await;
+    let answers = ports.heartbeat(&who, vec![beat(&theirs)]).await.unwrap().reply;
+    assert_eq!(answers[0].as_ref().unwrap_err().code, Code::NotFound, "a bare sign of life is no command");
+    assert!(ack(ports, &leased[0]).await);
+    bed.stop().await;
+}
+
+fn request(queue: &str) -> StreamRequest {
+    StreamRequest {
+        queues: vec![queue.into()],
+        worker: "w1".into(),
+        hostname: "".into(),
+        prefetch: 1,
+        concurrency: 1,
+        lease: Millis::from_secs(60),
+    }
+}
+
+#[actix::test]
+async fn news_of_other_queues_is_not_heard() {
+    let bed = start().await;
+    let topics =
+        vec![Topic::All("default".into()), Topic::Queue(QueueKey::new(&"default".into(), &"theirs".into()))];
+    let mut subscription = bed.ports.subscribe(&limited(), topics, None);
+    enqueue(&bed.ports, "theirs", &["1"]).await;
+    let mine = enqueue(&bed.ports, "ours", &["1"]).await;
+    let first = in_time("the news", subscription.next()).await;
+    assert!(
+        matches!(first, News::Event(event) if matches!(&event.event, Event::Queue(queue) if &*queue.queue == "ours"))
+    );
+    let second = in_time("the news", subscription.next()).await;
+    assert!(
+        matches!(second, News::Event(event) if matches!(&event.event, Event::Job(job) if job.job == mine[0]))
+    );
+    bed.stop().await;
+}
+
+#[actix::test]
+async fn a_document_can_be_read_when_its_write_is_answered() {
+    let bed = start().await;
+    let changed = bed.ports.docs_changed();
+    let put = PutDoc {
+        space: "test".into(),
+        key: "a".into(),
+        value: Some(Json::from("1")),
+        expect: Expect::Absent,
+    };
+    let decided = bed.ports.propose(&caller(), PutDocs { docs: vec![put] }).await.unwrap();
+    let docs = bed.ports.docs(&"test".into());
+    assert_eq!(decided.reply, Reply::Docs(vec![docs[0].1.version]));
+    assert_eq!((&*docs[0].0, &docs[0].1.value), ("a", &Json::from("1")));
+    assert!(changed.has_changed().unwrap());
     bed.stop().await;
 }

@@ -19,7 +19,12 @@ struct Bench {
 impl Bench {
     fn propose(&mut self, commands: Vec<Command>) -> Vec<Outcome> {
         let (by, namespace): (Name, Name) = ("bench".into(), "default".into());
-        let submission = |command| Submission { by: by.clone(), namespace: namespace.clone(), command };
+        let submission = |command| Submission {
+            by: by.clone(),
+            namespace: namespace.clone(),
+            scope: jobbie_broker::Scope::ALL,
+            command,
+        };
         self.index += 1;
         let proposal = Proposal {
             at: Timestamp(1_800_000_000_000 + self.index),

@@ -26,6 +26,7 @@ mod move_job;
 mod patch;
 mod promote;
 mod purge;
+mod put_docs;
 mod ready;
 mod reclaim;
 mod release;
@@ -43,6 +44,7 @@ use crate::event::Event;
 use crate::id::{Name, mix};
 use crate::reject::Reject;
 use crate::reply::Reply;
+use crate::scope::Scope;
 use crate::tables::Tables;
 use crate::time::Timestamp;
 use context::Context;
@@ -63,6 +65,8 @@ pub struct Entry<'a> {
     pub by: &'a Name,
     /// The namespace it acts in.
     pub namespace: &'a Name,
+    /// The queues that the principal may touch.
+    pub scope: &'a Scope,
     /// What is asked.
     pub command: &'a Command,
 }
@@ -114,6 +118,7 @@ pub fn apply_proposal<T: Tables>(
             seed: mix(proposal.seed ^ i),
             by: &submission.by,
             namespace: &submission.namespace,
+            scope: &submission.scope,
             command: &submission.command,
         };
         outcomes.push(one(&mut ctx, &entry)?);
@@ -146,6 +151,7 @@ fn one<T: Tables>(ctx: &mut Context<'_, T>, entry: &Entry<'_>) -> Result<Outcome
         Command::SetQueue(command) => ctx.set_queue(command)?,
         Command::ClearQueue(command) => ctx.clear_queue(command)?,
         Command::DeleteQueue(command) => ctx.delete_queue(command)?,
+        Command::PutDocs(command) => ctx.put_docs(command)?,
     };
     Ok(Outcome { reply: verdict.unwrap_or_else(Reply::Rejected), events: ctx.take_events() })
 }

@@ -10,9 +10,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::body::Json;
 use crate::codec::{self, DecodeError};
+use crate::document::Expect;
 use crate::id::{JobNo, JobRef, LeaseToken, Name};
 use crate::job::{JobSpec, Progress};
 use crate::request::RequestKey;
+use crate::scope::Scope;
 use crate::throttle::Throttle;
 use crate::time::{Millis, Timestamp};
 
@@ -33,14 +35,54 @@ pub struct Proposal {
 }
 
 /// A command with who asked for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// In the log it is an array of `by`, `namespace` and `command`, and of `scope` if that is not every queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
-    /// The principal: a key's name, or `anonymous` when there are no keys, or `broker` for upkeep.
+    /// The principal: a key's id, or `anonymous` when there are no keys, or `broker` for upkeep.
     pub by: Name,
     /// The namespace that the command acts in.
     pub namespace: Name,
+    /// The queues that the principal may touch.
+    pub scope: Scope,
     /// What is asked.
     pub command: Command,
+}
+
+impl Serialize for Submission {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let scoped = !self.scope.is_all();
+        let mut parts = serializer.serialize_tuple(if scoped { 4 } else { 3 })?;
+        parts.serialize_element(&self.by)?;
+        parts.serialize_element(&self.namespace)?;
+        parts.serialize_element(&self.command)?;
+        if scoped {
+            parts.serialize_element(&self.scope)?;
+        }
+        parts.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Submission {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Parts;
+        impl<'de> Visitor<'de> for Parts {
+            type Value = Submission;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a principal, a namespace, a command, and maybe a scope")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Submission, A::Error> {
+                let missing = |at| de::Error::invalid_length(at, &"three or four parts");
+                Ok(Submission {
+                    by: seq.next_element()?.ok_or_else(|| missing(0))?,
+                    namespace: seq.next_element()?.ok_or_else(|| missing(1))?,
+                    command: seq.next_element()?.ok_or_else(|| missing(2))?,
+                    scope: seq.next_element()?.unwrap_or(Scope::ALL),
+                })
+            }
+        }
+        deserializer.deserialize_seq(Parts)
+    }
 }
 
 impl Proposal {
@@ -165,6 +207,8 @@ commands! {
     20 => ClearQueue,
     /// A person removes a queue with all its jobs.
     21 => DeleteQueue,
+    /// Documents of a feature.
+    22 => PutDocs,
 }
 
 /// New jobs, all or nothing. One job is a batch of one.
@@ -430,4 +474,24 @@ pub struct ClearQueue {
 pub struct DeleteQueue {
     /// The queue's name.
     pub queue: Name,
+}
+
+/// Documents to write or remove, all or nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutDocs {
+    /// Each document at most once.
+    pub docs: Vec<PutDoc>,
+}
+
+/// One document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutDoc {
+    /// Which feature it belongs to.
+    pub space: Name,
+    /// Its key in the space.
+    pub key: Name,
+    /// Its new value; `None` removes it.
+    pub value: Option<Json>,
+    /// What it must be before.
+    pub expect: Expect,
 }

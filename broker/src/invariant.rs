@@ -12,6 +12,7 @@
 //! | J7 | a chosen id points to the job that has it, or is due to be forgotten; every job with a chosen id has its row |
 //! | J8 | remembered calls and ids without a job have one row of `Forgets` each, and the other way round |
 //! | J9 | only an active or finished job has a request to cancel; a queue that is being deleted has no active job |
+//! | J10 | the version of a document is a number that has been given, and no other document has it |
 //!
 //! That an acknowledged job is never handed out again, and that a concurrency limit is kept, are statements
 //! about two moments; the property tests make them.
@@ -22,10 +23,10 @@
 mod jobs;
 mod strays;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{Name, QueueKey};
-use crate::tables::schema::{Meta, MetaRow, Queues};
+use crate::tables::schema::{Docs, Meta, MetaRow, Queues};
 use crate::tables::{Key, Pair, Table, Tables};
 
 /// Something that must never be.
@@ -55,6 +56,7 @@ pub fn check<T: Tables>(tables: &mut T) -> Result<Vec<Violation>, T::Fault> {
     check.bodies()?;
     check.unique_keys()?;
     check.remembered()?;
+    check.documents()?;
     Ok(check.found)
 }
 
@@ -105,6 +107,19 @@ impl<T: Tables> Check<'_, T> {
             }
             last = newest;
         }
+    }
+
+    /// J10: features are few, and so are their documents.
+    fn documents(&mut self) -> Result<(), T::Fault> {
+        let mut versions = BTreeSet::new();
+        self.each::<Docs>(|check, key, doc| {
+            let given = (1..=check.meta.last_job.0).contains(&doc.version);
+            check.expect(given && versions.insert(doc.version), "J10", || {
+                format!("document {} has version {}, which is not its own", pair(&key), doc.version)
+            });
+            Ok(())
+        })?;
+        Ok(())
     }
 
     /// J3 and J9: the queues against what was counted.

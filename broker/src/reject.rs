@@ -19,6 +19,8 @@ pub enum Code {
     QueueDraining,
     /// The token is not that of the current lease.
     LeaseLost,
+    /// The caller may not touch that queue.
+    Forbidden,
 }
 
 impl Code {
@@ -30,6 +32,7 @@ impl Code {
             Self::Conflict => "CONFLICT",
             Self::QueueDraining => "QUEUE_DRAINING",
             Self::LeaseLost => "LEASE_LOST",
+            Self::Forbidden => "FORBIDDEN",
         }
     }
 }
@@ -90,6 +93,27 @@ impl Reject {
     #[must_use]
     pub fn unique_held(key: &Name, holder: &impl fmt::Display) -> Self {
         Self::new(Code::Conflict, format!("the unique key {key} is held by job {holder}"))
+    }
+
+    /// The unique key belongs to another live job, of which the caller may not know more.
+    #[must_use]
+    pub fn unique_held_elsewhere(key: &Name) -> Self {
+        Self::new(
+            Code::Conflict,
+            format!("the unique key {key} is held by a job outside of the caller's queues"),
+        )
+    }
+
+    /// The caller may not touch that queue, whether it exists or not.
+    #[must_use]
+    pub fn outside(queue: &Name) -> Self {
+        Self::new(Code::Forbidden, format!("queue {queue} is outside of the queues of this key"))
+    }
+
+    /// A document is not what the caller has seen.
+    #[must_use]
+    pub fn document_changed(space: &Name, key: &Name) -> Self {
+        Self::new(Code::Conflict, format!("document {space}/{key} has changed since it was read"))
     }
 
     /// The queue drains.

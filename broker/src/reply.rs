@@ -29,6 +29,8 @@ pub enum Reply {
     Queue,
     /// A bounded step of upkeep.
     Swept(Swept),
+    /// The versions of the documents after the call, in order; 0 for a removed one.
+    Docs(Vec<u64>),
 }
 
 /// What became of one enqueued job.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use jobbie_broker::backoff::{Backoff, RetryPolicy};
 use jobbie_broker::codec;
 use jobbie_broker::command::*;
+use jobbie_broker::document::{Document, Expect};
 use jobbie_broker::event::{JobEvent, QueueEvent, QueueNews};
 use jobbie_broker::id::{JobId, JobNo, JobRef, LeaseToken, Name};
 use jobbie_broker::job::{AttemptError, Due, Ended, JobSpec, Options, Progress, TimelineEntry};
@@ -24,7 +25,7 @@ use jobbie_broker::tables::schema::MetaRow;
 use jobbie_broker::throttle::{Arrival, Throttle};
 use jobbie_broker::unique::{Holder, Unique};
 use jobbie_broker::{
-    Body, Change, Command, Event, Job, Json, Lease, Millis, Queue, Reply, State, StateKind, Timestamp,
+    Body, Change, Command, Event, Job, Json, Lease, Millis, Queue, Reply, Scope, State, StateKind, Timestamp,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -112,6 +113,10 @@ fn spec() -> JobSpec {
     }
 }
 
+fn doc(value: Option<Json>, expect: Expect) -> PutDoc {
+    PutDoc { space: name("auth.keys"), key: name("key-1"), value, expect }
+}
+
 fn commands() -> Vec<Command> {
     let lease =
         || LeaseRef { job: JobRef::Given(JobNo(7), time(0)), token: Some(token()), worker: Some(name("w1")) };
@@ -183,6 +188,14 @@ fn commands() -> Vec<Command> {
         .into(),
         ClearQueue { queue: name("mail") }.into(),
         DeleteQueue { queue: name("mail") }.into(),
+        PutDocs {
+            docs: vec![
+                doc(Some(Json::from("{}")), Expect::Version(7)),
+                doc(None, Expect::Anything),
+                doc(Some(Json::from("1")), Expect::Absent),
+            ],
+        }
+        .into(),
     ]
 }
 
@@ -285,11 +298,16 @@ fn a_proposal_keeps_its_bytes() {
     let submission = |command: &Command| Submission {
         by: name("key-1"),
         namespace: name("default"),
+        scope: Scope::ALL,
         command: command.clone(),
     };
     let commands = commands();
     let submissions = vec![submission(&commands[7]), submission(&commands[8])];
-    golden("proposal", &Proposal { at: time(0), seed: u64::MAX, rules: 1, submissions });
+    let proposal = |submissions| Proposal { at: time(0), seed: u64::MAX, rules: 1, submissions };
+    golden("proposal", &proposal(submissions));
+    let scope = Scope::of([name("mail.*"), name("low")]);
+    let submissions = vec![Submission { scope, ..submission(&commands[7]) }, submission(&commands[8])];
+    golden("proposal_scoped", &proposal(submissions));
 }
 
 #[test]
@@ -352,6 +370,8 @@ fn all_other_rows_keep_their_bytes() {
         golden(&format!("row_request_{suffix}"), &Remembered { fingerprint: [1; 16], answer });
     }
     golden("row_index", &());
+    let document = Document { value: Json::from("{}"), version: 7, put_at: time(1), put_by: name("key-1") };
+    golden("row_doc", &document);
 }
 
 #[test]
@@ -377,6 +397,8 @@ fn every_reply_keeps_its_bytes() {
         ("deleted", Reply::Job(None)),
         ("queue", Reply::Queue),
         ("swept", Reply::Swept(Swept { done: 3, more: true })),
+        ("forbidden", Reply::Rejected(Reject::outside(&name("mail")))),
+        ("docs", Reply::Docs(vec![7, 0])),
     ] {
         golden(&format!("reply_{suffix}"), &reply);
     }

@@ -20,8 +20,8 @@ use jobbie_broker::tables::schema::{Jobs, Queues};
 use jobbie_broker::throttle::Throttle;
 use jobbie_broker::unique::Unique;
 use jobbie_broker::{
-    Change, Command, Event, Job, Json, Millis, Name, Outcome, Queue, Reply, StateKind, Tables, Timestamp,
-    invariant,
+    Change, Command, Event, Job, Json, Millis, Name, Outcome, Queue, Reply, Scope, StateKind, Tables,
+    Timestamp, invariant,
 };
 use proptest::prelude::*;
 
@@ -173,6 +173,7 @@ proptest! {
                 seed: mix(proposal.seed ^ i as u64),
                 by: &submission.by,
                 namespace: &submission.namespace,
+                scope: &submission.scope,
                 command: &submission.command,
             };
             prop_assert_eq!(apply(&mut alone, &entry).unwrap(), outcome);
@@ -189,7 +190,8 @@ proptest! {
         let (by, namespace): (Name, Name) = ("tester".into(), "default".into());
         let at = bed.now;
         let run = |tables: &mut MemTables, command: &Command| {
-            apply(tables, &Entry { index: 9, at, seed, by: &by, namespace: &namespace, command }).unwrap()
+            let scope = &Scope::ALL;
+            apply(tables, &Entry { index: 9, at, seed, by: &by, namespace: &namespace, scope, command }).unwrap()
         };
         let mut singly = bed.tables.clone();
         let whole = run(&mut bed.tables, &command);

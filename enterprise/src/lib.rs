@@ -34,6 +34,6 @@ mod tests {
         install(&mut wiring);
         assert!(wiring.extensions.is_empty());
         assert!(wiring.seams.extensions.is_empty());
-        assert!(wiring.seams.authorizer.is_open());
+        assert!(wiring.seams.authorizer.is_none());
     }
 }

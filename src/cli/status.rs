@@ -11,19 +11,30 @@ use super::Context;
 use super::exit::Exit;
 use super::out::text_of;
 use super::queues::{rows_of, table_of};
+use crate::client::Call;
 
 const EXAMPLES: &str = "Examples:
   jobbie status
   watch jobbie status
-  jobbie status --output json | jq .queues";
+  jobbie status --output json | jq .queues
+  jobbie status --ready                       # only whether it answers; needs no API key";
 
 /// Show the server and its queues.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Command {}
+pub struct Command {
+    /// Only ask whether calls can be answered, for health checks: that needs no API key
+    #[arg(long)]
+    ready: bool,
+}
 
 impl Command {
     pub async fn run(self, context: &Context) -> Result<Exit> {
+        if self.ready {
+            context.client.send(&Call::outside_the_api("/readyz")).await?;
+            context.out.line("ready")?;
+            return Ok(Exit::Done);
+        }
         let info = context.client.get("/info").await?;
         let queues = context.client.get("/queues").await?;
         if context.out.is_json() {

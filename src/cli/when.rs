@@ -5,8 +5,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
-use jobbie_web::wire::When;
+use jobbie_broker::Timestamp;
 use jobbie_web::wire::span::EXPECTED;
+use jobbie_web::wire::{Stamp, When};
 
 /// A duration argument, read as the server reads it: `250ms`, `5s`, `10m`, `1h`, `7d`, or a number of seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,12 @@ pub fn relative(time: &str, now: SystemTime) -> String {
     let distance = |ms: u128| short(Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX)));
     let then = u128::from(then.0);
     if then > now { format!("in {}", distance(then - now)) } else { distance(now - then) }
+}
+
+/// A time as the server reads it.
+pub fn rfc3339(time: SystemTime) -> String {
+    let ms = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    Stamp(Timestamp(u64::try_from(ms).unwrap_or(u64::MAX))).to_string()
 }
 
 /// The time of day in UTC, for log lines.

@@ -19,7 +19,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jobbie_actors::Ports;
-use jobbie_actors::ports::Metrics;
+use jobbie_actors::ports::{Caller, Metrics};
 use jobbie_actors::trace::{Span, SpanSink, Tracer};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, timeout, timeout_at};
@@ -181,7 +181,7 @@ impl Exporter {
     }
 
     async fn report(&mut self, resource: &Resource) {
-        let Ok(text) = self.ports.metrics_text().await else { return };
+        let Ok(text) = self.ports.metrics_text(&Caller::broker()).await else { return };
         let nanos = |time: SystemTime| {
             let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
             u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)

@@ -5,7 +5,7 @@
 //! jobs     Jobs                                      point reads that nearly always hit
 //! bodies   Bodies                                    large values, kept apart from their keys
 //! order    Ready Waiting Leases Finished Due         keys without rows, written and deleted all the time
-//! small    Ids UniqueKeys Requests Forgets Queues Meta
+//! small    Ids UniqueKeys Requests Forgets Queues Meta Docs
 //! ```
 //!
 //! A key is the number of its table and the key's bytes. Every batch writes the last applied log id into
@@ -126,7 +126,8 @@ impl Keyspaces {
             | Space::Requests
             | Space::Forgets
             | Space::Queues
-            | Space::Meta => &self.small,
+            | Space::Meta
+            | Space::Docs => &self.small,
         }
     }
 

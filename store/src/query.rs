@@ -11,6 +11,7 @@
 //! All but the first may block for the length of a disk read or, the last, of a write, so they belong on a
 //! blocking thread, never on an actor's. Whoever has been answered finds what the answer says.
 
+mod docs;
 mod job;
 mod jobs;
 mod leases;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use jobbie_broker::invariant::{self, Violation};
 use jobbie_broker::tables::schema::{DueKey, Lane, MetaRow, Timer};
-use jobbie_broker::{Job, JobNo, Json, LeaseToken, Name, Queue, StateKind, Timestamp};
+use jobbie_broker::{Job, JobNo, Json, LeaseToken, Name, Queue, Scope, StateKind, Timestamp};
 
 use crate::blocking::may_block;
 use crate::keyspaces::Fault;
@@ -42,11 +43,13 @@ pub struct JobDetail {
     pub result: Option<Json>,
 }
 
-/// Which jobs to list: all that match both.
+/// Which jobs to list: all that match everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobFilter {
     /// The namespace; never crossed.
     pub namespace: Name,
+    /// Only queues within; what is outside is neither listed nor counted, and no cursor stands on it.
+    pub scope: Scope,
     /// Only this queue.
     pub queue: Option<Name>,
     /// Only this state.

@@ -14,6 +14,7 @@
 //! there after a restart.
 
 mod ahead;
+mod docs;
 mod gaps;
 mod hints;
 mod hot;
@@ -29,12 +30,14 @@ use std::sync::Arc;
 
 use fjall::Slice;
 use jobbie_broker::codec;
-use jobbie_broker::tables::schema::{Due, DueKey, Jobs, Lane, Meta, MetaRow, Queues, Ready, ReadyKey};
+use jobbie_broker::tables::schema::{Docs, Due, DueKey, Jobs, Lane, Meta, MetaRow, Queues, Ready, ReadyKey};
 use jobbie_broker::tables::{Key, Pair, Space, Table, Tables};
-use jobbie_broker::{Job, JobNo, Queue, QueueKey, Timestamp};
+use jobbie_broker::{Document, Job, JobNo, Queue, QueueKey, Timestamp};
 
 use crate::keyspaces::{Fault, Keyspaces, Members, Position};
 use ahead::Ahead;
+use docs::DocRows;
+pub use docs::{DocKey, TouchedDocs};
 pub(crate) use hints::Hints;
 use hot::Hot;
 pub use hot::TouchedQueues;
@@ -60,6 +63,7 @@ const LAYER_LOG_BYTES: usize = 16 << 20;
 pub struct FjallTables {
     disk: Disk,
     hot: Hot,
+    docs: DocRows,
     hints: Arc<Hints>,
     /// A group is being applied, or has failed (T1).
     in_group: bool,
@@ -81,6 +85,8 @@ pub struct Committed {
     pub queues: TouchedQueues,
     /// The counters, if they changed.
     pub meta: Option<MetaRow>,
+    /// Documents that were written or removed.
+    pub docs: TouchedDocs,
 }
 
 impl FjallTables {
@@ -97,14 +103,25 @@ impl FjallTables {
             .collect();
         let hot = Hot::new(queues?, view.row::<Meta>(&())?);
         let disk = Disk { keyspaces, layers: Layers::new(), ahead: Ahead::new() };
-        let hints = Arc::new(Hints::new(window));
-        Ok(Self { disk, hot, hints, in_group: false, key: Vec::new(), row: Vec::new() })
+        let (start, end) = bounds(Space::Docs, &[], None);
+        let docs: Result<BTreeMap<_, _>, Fault> = view
+            .range::<Docs>((&start, &end))
+            .map(|found| pair::<Docs>(&found?).map(|(key, document)| (key, Arc::new(document))))
+            .collect();
+        let (hints, docs) = (Arc::new(Hints::new(window)), DocRows::new(docs?));
+        Ok(Self { disk, hot, docs, hints, in_group: false, key: Vec::new(), row: Vec::new() })
     }
 
     /// All queue rows.
     #[must_use]
     pub fn queues(&self) -> &BTreeMap<QueueKey, Arc<Queue>> {
         self.hot.queues()
+    }
+
+    /// All documents.
+    #[must_use]
+    pub fn docs(&self) -> &BTreeMap<DocKey, Arc<Document>> {
+        self.docs.rows()
     }
 
     /// The counters.
@@ -127,7 +144,7 @@ impl FjallTables {
         self.in_group = false;
         let (queues, meta) = self.hot.end_group();
         self.disk.layers.growing.reach(applied, members, log_bytes);
-        Committed { queues, meta: meta.map(Option::unwrap_or_default) }
+        Committed { queues, meta: meta.map(Option::unwrap_or_default), docs: self.docs.keep() }
     }
 
     /// # Errors
@@ -223,6 +240,9 @@ impl FjallTables {
         codec::encode_into(row, &mut self.row);
         self.disk.layers.growing.put(T::SPACE, &self.key, Slice::from(self.row.as_slice()), is_new);
         self.note::<T>(key, true);
+        if T::SPACE == Space::Docs {
+            self.docs.set(rows::same(key), Some(rows::same(row)));
+        }
     }
 
     /// Tells windows and gaps of a key that `write` has just written.
@@ -349,6 +369,9 @@ impl Tables for FjallTables {
                 rows::write_key::<T>(key, &mut self.key);
                 self.disk.layers.growing.delete(T::SPACE, &self.key);
                 self.note::<T>(key, false);
+                if T::SPACE == Space::Docs {
+                    self.docs.set(rows::same(key), None);
+                }
             }
         }
         Ok(())

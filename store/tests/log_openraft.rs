@@ -138,6 +138,7 @@ async fn large(store: &mut LogStore) -> u64 {
         let submission = jobbie_broker::Submission {
             by: "someone".into(),
             namespace: "n".repeat(100).into(),
+            scope: jobbie_broker::Scope::ALL,
             command: jobbie_broker::command::Promote { limit: 1 }.into(),
         };
         proposal.submissions = vec![submission; 500];

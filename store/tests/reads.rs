@@ -13,9 +13,14 @@ use jobbie_broker::state::StateKind;
 use jobbie_broker::tables::mem::MemTables;
 use jobbie_broker::tables::schema::{Due, Forgets, Jobs, Lane, Meta, MetaRow, Queues, Requests};
 use jobbie_broker::tables::{Pair, Tables};
-use jobbie_broker::{Body, Job, JobNo, JobRef, Name, QueueKey, State, Timestamp};
+use jobbie_broker::{Body, Job, JobNo, JobRef, Name, QueueKey, Scope, State, Timestamp};
 use jobbie_store::Reader;
 use jobbie_store::query::{Cursor, JobFilter};
+
+/// What callers may see.
+fn scopes() -> [Scope; 3] {
+    [Scope::ALL, Scope::of(["a*".into()]), Scope::NOTHING]
+}
 
 fn all_jobs(memory: &mut MemTables) -> Vec<(JobNo, Job)> {
     let all = memory.scan::<Jobs>(&[], None, usize::MAX).unwrap().into_iter();
@@ -51,10 +56,17 @@ async fn listings_leases_and_ages_are_those_of_the_rows() {
             for queue in
                 [None, Some("a"), Some("b"), Some("a-b"), Some("none")].map(|queue| queue.map(Name::from))
             {
-                for state in std::iter::once(None).chain(StateKind::ALL.into_iter().map(Some)) {
-                    let filter = JobFilter { namespace: namespace.clone(), queue: queue.clone(), state };
+                let states = std::iter::once(None).chain(StateKind::ALL.into_iter().map(Some));
+                for (state, scope) in states.flat_map(|state| scopes().map(|scope| (state, scope))) {
+                    let filter = JobFilter {
+                        namespace: namespace.clone(),
+                        scope: scope.clone(),
+                        queue: queue.clone(),
+                        state,
+                    };
                     let means = |job: &&Job| {
                         job.namespace == namespace
+                            && scope.allows(&job.queue)
                             && queue.as_ref().is_none_or(|queue| *queue == job.queue)
                             && state.is_none_or(|state| state == job.state.kind())
                     };
@@ -190,7 +202,8 @@ async fn what_is_asked_all_the_time_writes_nothing() {
         assert_eq!(reader.unwritten(), unwritten);
 
         // A listing writes what has changed, and sees it.
-        let filter = JobFilter { namespace: Name::from("default"), queue: None, state: None };
+        let filter =
+            JobFilter { namespace: Name::from("default"), scope: Scope::ALL, queue: None, state: None };
         let mine = all.iter().filter(|(_, job)| *job.namespace == *"default").count();
         assert_eq!(listed(reader, &filter, 1000).len(), mine);
         assert_eq!(reader.unwritten(), 0);

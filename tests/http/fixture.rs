@@ -148,8 +148,27 @@ pub fn millis(value: &Value) -> i64 {
         + number(20, 23)
 }
 
+/// The same backwards.
+pub fn stamp(millis: i64) -> String {
+    let (days, rest) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
+    // Hinnant, civil_from_days, for days from 1970 on.
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let years = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * years + years / 4 - years / 100);
+    let moved = (5 * of_year + 2) / 153;
+    let (day, month) = (of_year - (153 * moved + 2) / 5 + 1, if moved < 10 { moved + 3 } else { moved - 9 });
+    let year = years + era * 400 + i64::from(month <= 2);
+    let (hour, minute) = (rest / 3_600_000, rest / 60_000 % 60);
+    let (second, milli) = (rest / 1000 % 60, rest % 1000);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
+
 #[test]
 fn times_are_read() {
+    for time in ["1970-01-01T00:00:00.000Z", "2024-02-29T00:00:00.123Z", "2026-12-31T23:59:59.999Z"] {
+        assert_eq!(stamp(millis(&json!(time))), time);
+    }
     assert_eq!(millis(&json!("1970-01-01T00:00:00.000Z")), 0);
     assert_eq!(millis(&json!("2024-02-29T00:00:00.123Z")), 1_709_164_800_123);
 }

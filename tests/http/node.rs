@@ -76,7 +76,6 @@ fn limits_are_those_that_were_set() {
 #[test]
 fn an_unsafe_or_senseless_start_is_refused() {
     for (args, said) in [
-        (vec!["--bind", "0.0.0.0:0"], "insecure-no-auth"),
         (vec!["--durability", "none"], "fsync"),
         (vec!["--max-payload", "huge"], "max-payload"),
         (vec!["--no-such-flag"], "no-such-flag"),

@@ -28,6 +28,7 @@ pub struct Launch {
     ready: &'static str,
     is_secure: bool,
     files: Option<u64>,
+    bind: &'static str,
 }
 
 /// A process that ended instead of serving.
@@ -51,6 +52,7 @@ impl Launch {
             ready: "/readyz",
             is_secure: false,
             files: None,
+            bind: "127.0.0.1:0",
         }
     }
 
@@ -93,6 +95,12 @@ impl Launch {
         self
     }
 
+    /// Listening elsewhere than on a free port of loopback.
+    pub const fn bind(mut self, address: &'static str) -> Self {
+        self.bind = address;
+        self
+    }
+
     /// The data directory.
     pub fn data(&self) -> std::path::PathBuf {
         self.dir.path().join("data")
@@ -112,13 +120,8 @@ impl Launch {
             command.env_remove(name);
         }
         let data = self.data();
-        let args: [&OsStr; 5] = [
-            "server".as_ref(),
-            "--bind".as_ref(),
-            "127.0.0.1:0".as_ref(),
-            "--data-dir".as_ref(),
-            data.as_ref(),
-        ];
+        let args: [&OsStr; 5] =
+            ["server".as_ref(), "--bind".as_ref(), self.bind.as_ref(), "--data-dir".as_ref(), data.as_ref()];
         command.args(args).args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
         command
             .current_dir(self.dir.path())

@@ -191,9 +191,13 @@ function take(state) {
 
 async function ask(path, options) {
   const response = await fetch(new URL(path, API), options);
+  if (response.status === 204) return null;
   const body = await response.json();
-  if (!response.ok) throw new Error(`${body.error} (${body.code}, ${response.status}, request ${body.request_id})`);
-  return body;
+  if (response.ok) return body;
+  if (response.status === 401) needKey();
+  const error = new Error(`${body.error} (${body.code}, ${response.status}, request ${body.request_id})`);
+  error.refused = response.status === 401 || response.status === 403;
+  throw error;
 }
 
 function trouble(sentence) {
@@ -243,9 +247,13 @@ async function poll() {
   try {
     take(await ask("queues"));
     if (live.timer) say("polling", "Polling");
-  } catch {
+  } catch (error) {
     document.body.classList.add("stale");
-    say("lost", "No connection");
+    if (!error.refused) say("lost", "No connection");
+    else if (byId("login").hidden) {
+      say("lost", "Not allowed");
+      trouble(error.message);
+    }
   }
 }
 
@@ -276,10 +284,64 @@ function connect() {
     live.failures += 1;
     document.body.classList.add("stale");
     say("connecting", "Reconnecting");
-    // A stream that was refused is closed for good; try again later as after a lost connection.
-    if (live.source.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
+    // A stream that was refused is closed for good. A question tells why, and asks for a key if that is it;
+    // else try again later as after a lost connection.
+    if (live.source.readyState === EventSource.CLOSED) {
+      poll().then(() => byId("login").hidden && setTimeout(connect, 2000));
+    }
     if (live.failures >= PATIENCE) startPolling();
   });
+}
+
+// ── who is looking ─────────────────────────────────────────────────────────────────────────────────────
+
+function needKey() {
+  if (!byId("login").hidden) return;
+  live.source?.close();
+  clearTimeout(live.silence);
+  stopPolling();
+  take({ queues: [] });
+  byId("empty").hidden = true;
+  byId("logout").hidden = true;
+  byId("login").hidden = false;
+  byId("key").focus();
+  say("lost", "Needs a key");
+}
+
+async function logIn(event) {
+  event.preventDefault();
+  const field = byId("key");
+  const key = field.value.trim();
+  field.value = "";
+  try {
+    await ask("session", { method: "POST", headers: { "X-API-Key": key } });
+    byId("login").hidden = true;
+    trouble(null);
+    who();
+    describe();
+    connect();
+  } catch (error) {
+    trouble(`The key was not taken: ${error.message}`);
+  }
+}
+
+async function logOut() {
+  try {
+    await ask("session", { method: "DELETE" });
+    needKey();
+  } catch (error) {
+    trouble(`You are still logged in: ${error.message}`);
+  }
+}
+
+async function who() {
+  try {
+    const status = await ask("auth/status");
+    byId("logout").hidden = status.mode !== "session";
+    byId("logout").title = status.key ? `${status.key.name} (${status.key.role})` : "";
+  } catch {
+    // The form asks for a key, or the chip says that there is no connection.
+  }
 }
 
 function examples() {
@@ -307,6 +369,7 @@ byId("filter").addEventListener("input", (event) => {
 });
 // A page in the background holds no connection: browsers allow six per server.
 document.addEventListener("visibilitychange", () => {
+  if (!byId("login").hidden) return;
   if (document.hidden) {
     live.source?.close();
     clearTimeout(live.silence);
@@ -316,9 +379,13 @@ document.addEventListener("visibilitychange", () => {
   }
 });
 
+byId("login").addEventListener("submit", logIn);
+byId("logout").addEventListener("click", logOut);
+
 examples();
+who();
 describe();
-setInterval(describe, 60000);
+setInterval(() => byId("login").hidden && describe(), 60000);
 // Ages grow also when nothing else changes.
 setInterval(() => view.queues.some((q) => q.oldest_pending_at) && render(), 1000);
 connect();

@@ -7,6 +7,7 @@ use utoipa::IntoResponses;
 use crate::error::ErrorBody;
 
 pub mod ack;
+pub mod auth;
 pub mod debug;
 pub mod enqueue;
 pub mod events;
@@ -19,6 +20,7 @@ pub mod job;
 pub mod job_stream;
 pub mod queue;
 pub mod release;
+pub mod session;
 pub mod settle;
 pub mod stats;
 pub mod stream;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
+use actix_web::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpRequest, HttpResponse};
 use jobbie_actors::Ports;
 use jobbie_actors::ports::trace::{self, TraceContext};
@@ -21,7 +21,8 @@ use crate::docs::Docs;
 use crate::error::{Code, Problem};
 use crate::forwarded::{Origin, Proxies};
 use crate::guard::Guard;
-use crate::seams::Seams;
+use crate::keys::Gate;
+use crate::seams::{Authorizer, Pass, Seams};
 use crate::shares::{Refused, Share, Shares};
 use crate::wire::query::{Query, percent_decode};
 use crate::wire::read;
@@ -48,8 +49,12 @@ pub struct Web {
     pub ports: Ports,
     /// What others have plugged in.
     pub seams: Seams,
-    /// Which requests are refused without a look at them.
+    /// Which requests are refused without a look at them while there are no keys.
     pub guard: Guard,
+    /// The API keys.
+    pub keys: Gate,
+    /// Who may do what: `keys`, or what others have plugged in.
+    pub authorizer: Arc<dyn Authorizer>,
     /// The streams that may be open.
     pub streams: Shares,
     /// The room for the answers that are being read.
@@ -86,8 +91,10 @@ pub struct Call {
     pub body: Body,
     /// The query parameters that its route has.
     pub parameters: &'static [&'static str],
-    /// Who calls, in which namespace.
+    /// Who calls, in which namespace, with which queues.
     pub caller: Caller,
+    /// How they were let through.
+    pub pass: Pass,
     /// Where the call comes from.
     pub origin: Origin,
     /// Its id.
@@ -275,6 +282,9 @@ pub fn problem_response(problem: &Problem, request_id: &str, format: Format) -> 
     }
     if let Some(index) = problem.index {
         builder.insert_header((INDEX_HEADER, index));
+    }
+    if problem.code == Code::Unauthorized {
+        builder.insert_header((WWW_AUTHENTICATE, "Bearer"));
     }
     match encode(format, &problem.body(request_id), 256) {
         Ok(body) => builder.content_type(if format == Format::Json { JSON } else { MSGPACK }).body(body),

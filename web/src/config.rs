@@ -35,6 +35,8 @@ pub struct WebConfig {
     pub shutdown_grace: Duration,
     /// Listen on more than loopback although there are no keys.
     pub insecure_no_auth: bool,
+    /// Show the metrics to everybody, also once there are keys.
+    pub public_metrics: bool,
     /// Add routes that tests of the server need.
     pub debug: bool,
 }
@@ -54,6 +56,7 @@ impl Default for WebConfig {
             trusted_proxies: Vec::new(),
             shutdown_grace: Duration::from_secs(10),
             insecure_no_auth: false,
+            public_metrics: false,
             debug: false,
         }
     }

@@ -2,13 +2,16 @@
 //! What happens to every request before and after its handler.
 //!
 //! id → guard (host and origin) → authorizer → namespace → parameters → body → handler → headers, metrics, log
+//!
+//! A call that takes its time is given up when its caller is not let through any more, be it while it waits or
+//! while it streams.
 
 use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::guard::{self, Guard};
+use actix_web::guard;
 use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -19,8 +22,10 @@ use jobbie_actors::ports::trace::{self, Current, OpenSpan};
 use crate::call::{Answer, BodyType, Call, Format, Web, problem_response, request_id, trace_of};
 use crate::error::{Code, Detail, Problem};
 use crate::forwarded::Origin;
-use crate::routes::{Parameters, Row, Takes};
-use crate::seams::Action;
+use crate::guard::Guard;
+use crate::lapse::Lapsing;
+use crate::routes::{Answers, Parameters, Row, Takes};
+use crate::seams::{Action, Proof};
 use crate::server;
 use crate::wire::query::Query;
 
@@ -63,7 +68,7 @@ fn route(web: &Arc<Web>, row: &Row) -> actix_web::Route {
     })
 }
 
-fn guarded(methods: Vec<Method>) -> impl Guard {
+fn guarded(methods: Vec<Method>) -> impl guard::Guard {
     guard::fn_guard(move |context| methods.contains(&context.head().method))
 }
 
@@ -145,7 +150,19 @@ async fn answer(
     let origin = server::origin(&web, &request);
     let client = origin.client;
     let call = receive(&web, &row, request, payload, origin, &id, format);
-    let (answer, since) = attend(call, |call| (row.handler)(call)).await;
+    let (answer, since) = attend(call, |call| async {
+        if row.answers == Answers::Now {
+            return (row.handler)(call).await;
+        }
+        let mut lapse = web.authorizer.lapse(&call.pass);
+        let answer = tokio::select! {
+            biased;
+            answer = (row.handler)(call) => answer,
+            problem = &mut lapse => Err(problem),
+        };
+        answer.map(|response| Lapsing::wrap(response, lapse))
+    })
+    .await;
     let mut response = answer.unwrap_or_else(|problem| {
         match problem.code {
             Code::Internal => {
@@ -211,14 +228,21 @@ async fn receive(
     id: &Arc<str>,
     format: Format,
 ) -> Result<Call, Problem> {
-    web.guard.check(&request, &origin, row.action)?;
-    let by = web.seams.authorizer.authorize(request.headers(), row.action)?;
-    let namespace = web.seams.namespaces.resolve(request.headers(), &by)?;
+    let guard = if web.authorizer.is_open() { web.guard } else { Guard::Keys };
+    guard.check(&request, &origin, row.action)?;
+    let pass = web.authorizer.authorize(request.headers(), row.action)?;
+    if matches!(pass.proof, Proof::Session { .. }) {
+        Guard::Cookie.check(&request, &origin, row.action)?;
+    }
+    web.authorizer.admit(&pass)?;
+    let namespace = web.seams.namespaces.resolve(request.headers(), &pass.by)?;
     let parameters = known(request.query_string(), row.parameters)?;
     let limits = &web.config.limits;
     let body = web.bodies.read(payload, request.headers(), row.takes, limits, origin.one()).await?;
-    let caller = Caller { by, namespace, lane: origin.lane(server::connection(&request)) };
-    Ok(Call { web: web.clone(), request, body, parameters, caller, origin, request_id: id.clone(), format })
+    let lane = origin.lane(server::connection(&request));
+    let caller = Caller { by: pass.by.clone(), namespace, scope: pass.scope.clone(), lane };
+    let request_id = id.clone();
+    Ok(Call { web: web.clone(), request, body, parameters, caller, pass, origin, request_id, format })
 }
 
 /// The parameters that the handler may read.
@@ -241,7 +265,7 @@ mod tests {
             let rows = table();
             let row = rows.iter().find(|row| row.path == path).unwrap();
             let request = TestRequest::with_uri("/").method(method).to_srv_request();
-            guarded(row.methods()).check(&request.guard_ctx())
+            guard::Guard::check(&guarded(row.methods()), &request.guard_ctx())
         };
         assert!(leads("/api/v1/stream", Method::GET) && !leads("/api/v1/stream", Method::HEAD));
         assert!(leads("/healthz", Method::GET) && leads("/healthz", Method::HEAD));

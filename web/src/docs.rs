@@ -40,6 +40,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
         api::queue::list, api::queue::get, api::queue::delete, api::queue::pause, api::queue::resume,
         api::queue::drain, api::queue::clear, api::queue::concurrency, api::queue::throttle, api::queue::unthrottle,
         api::events::follow, api::throughput::get, api::info::get, api::info::supervisors,
+        api::auth::create, api::auth::list, api::auth::revoke, api::auth::status,
+        api::session::open, api::session::get, api::session::close,
         api::health::healthz, api::health::readyz, api::health::metrics, api::health::api_metrics, openapi,
     ),
     tags(
@@ -48,6 +50,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
         (name = "jobs", description = "Look at jobs and change them"),
         (name = "queues", description = "Look at queues and change them"),
         (name = "operations", description = "Events, metrics, health"),
+        (name = "keys", description = "API keys, and the sessions of browsers"),
     ),
 )]
 struct Description;

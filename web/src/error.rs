@@ -66,6 +66,8 @@ codes! {
     PayloadTooLarge "PAYLOAD_TOO_LARGE" 413,
     /// The body is of a type the endpoint does not read.
     UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" 415,
+    /// The key calls more often than it may.
+    RateLimited "RATE_LIMITED" 429,
     /// More is waiting than fits.
     Overloaded "OVERLOADED" 429,
     /// The machine failed.
@@ -227,6 +229,7 @@ impl From<reject::Code> for Code {
             reject::Code::Conflict => Self::Conflict,
             reject::Code::QueueDraining => Self::QueueDraining,
             reject::Code::LeaseLost => Self::LeaseLost,
+            reject::Code::Forbidden => Self::Forbidden,
         }
     }
 }
@@ -243,6 +246,7 @@ impl From<PortError> for Problem {
             }
             PortError::NoLeader => Self::new(Code::NoLeader, message).retry_after(1),
             PortError::Unknown => Self::new(Code::OutcomeUnknown, message),
+            PortError::Outside(reject) => Self::from(reject),
             PortError::Fault(_) => Self::new(Code::Internal, message),
         }
     }
@@ -284,6 +288,7 @@ mod tests {
             ("LEASE_LOST", 409),
             ("PAYLOAD_TOO_LARGE", 413),
             ("UNSUPPORTED_MEDIA_TYPE", 415),
+            ("RATE_LIMITED", 429),
             ("OVERLOADED", 429),
             ("INTERNAL", 500),
             ("NO_LEADER", 503),

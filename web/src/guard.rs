@@ -31,6 +31,9 @@ pub enum Guard {
     Loopback,
     /// No keys, bound to anything.
     Anywhere,
+    /// A cookie is the key, and browsers send cookies for whatever page asks. `SameSite` keeps other sites out,
+    /// but other ports of this host are the same site.
+    Cookie,
 }
 
 impl Guard {
@@ -49,6 +52,7 @@ impl Guard {
             origin: header(ORIGIN),
             fetch_site: header(SEC_FETCH_SITE),
             page: action == Action::Public,
+            changes: !request.method().is_safe(),
         };
         self.decide(&asked)
     }
@@ -67,18 +71,28 @@ impl Guard {
             let (scheme, from) = origin.split_once("://").unwrap_or_default();
             let expected = if asked.secure { "https" } else { "http" };
             // On another bind a proxy that nobody has named may speak TLS for the server.
-            let right = scheme.eq_ignore_ascii_case(expected) || self == Self::Anywhere;
+            let right = scheme.eq_ignore_ascii_case(expected) || self != Self::Loopback;
             if !right || !from.eq_ignore_ascii_case(asked.forwarded_host.unwrap_or(host)) {
-                return Err(forbidden("pages of other sites may not call this server while it has no keys"));
+                return Err(forbidden(self.words("pages of other sites may not call this server")));
             }
         }
         let elsewhere = |site: &str| !matches!(site, "same-origin" | "none");
         if !asked.page && asked.fetch_site.is_some_and(elsewhere) {
-            return Err(forbidden(
-                "pages of other sites may not lead a browser to this address while the server has no keys",
-            ));
+            let words = "pages of other sites may not lead a browser to this address";
+            return Err(forbidden(self.words(words)));
+        }
+        // Every browser says of what changes something where it comes from; what does not has no need of cookies.
+        if self == Self::Cookie && asked.changes && asked.origin.is_none() && asked.fetch_site.is_none() {
+            return Err(forbidden("a call with a cookie that changes something must have the header Origin"));
         }
         Ok(())
+    }
+
+    fn words(self, what: &str) -> String {
+        match self {
+            Self::Cookie => format!("{what} with the cookie of a session"),
+            _ => format!("{what} while it has no keys"),
+        }
     }
 }
 
@@ -91,9 +105,11 @@ struct Asked<'a> {
     origin: Option<&'a str>,
     fetch_site: Option<&'a str>,
     page: bool,
+    /// True for methods that change something.
+    changes: bool,
 }
 
-fn forbidden(message: &str) -> Problem {
+fn forbidden(message: impl Into<String>) -> Problem {
     Problem::new(Code::Forbidden, message)
 }
 
@@ -215,5 +231,23 @@ mod tests {
         assert!(at("jobs.example", Some("https://jobs.example")));
         assert!(!at("jobs.example:8080", Some("http://evil.example:8080")));
         assert!(ask(Guard::Keys, "x", Some("http://evil.example"), Some("cross-site"), false));
+    }
+
+    #[test]
+    fn a_cookie_counts_only_for_pages_of_this_server() {
+        let at = |changes, origin, fetch_site| {
+            let asked = Asked { host: Some("jobs.example"), origin, fetch_site, changes, ..Asked::default() };
+            Guard::Cookie.decide(&asked).is_ok()
+        };
+        for changes in [true, false] {
+            assert!(at(changes, Some("https://jobs.example"), Some("same-origin")));
+            assert!(at(changes, Some("http://jobs.example"), None));
+            for origin in ["https://evil.example", "https://jobs.example:3000", "null"] {
+                assert!(!at(changes, Some(origin), None), "{origin}");
+            }
+            assert!(!at(changes, None, Some("cross-site")) && !at(changes, None, Some("same-site")));
+        }
+        assert!(at(false, None, None), "an event stream of the page itself has no Origin");
+        assert!(!at(true, None, None));
     }
 }

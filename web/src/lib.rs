@@ -24,6 +24,8 @@ pub mod docs;
 pub mod error;
 pub mod forwarded;
 pub mod guard;
+pub mod keys;
+mod lapse;
 pub mod routes;
 pub mod seams;
 mod server;

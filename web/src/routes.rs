@@ -11,8 +11,8 @@ use actix_web::http::Method;
 use futures_util::future::LocalBoxFuture;
 
 use crate::api::{
-    ack, debug, enqueue, events, fail, fetch, health, heartbeat, info, job, job_stream, queue, release,
-    stream, throughput, wait,
+    ack, auth, debug, enqueue, events, fail, fetch, health, heartbeat, info, job, job_stream, queue, release,
+    session, stream, throughput, wait,
 };
 use crate::call::{Answer, Call};
 use crate::seams::Action;
@@ -190,15 +190,23 @@ pub fn table() -> Vec<Row> {
         DELETE "/api/v1/queues/{queue}/throttle"    ManageQueues Nothing         Now   [] queue::unthrottle,
 
         GET    "/api/v1/events"                     Read         Nothing         Later [events::PARAMETERS] events::follow,
-        GET    "/api/v1/metrics"                    Read         Nothing         Now   [] health::api_metrics,
+        GET    "/api/v1/metrics"                    Metrics      Nothing         Now   [] health::api_metrics,
         GET    "/api/v1/metrics/throughput"         Read         Nothing         Now   [] throughput::get,
         GET    "/api/v1/info"                       Read         Nothing         Now   [] info::get,
         GET    "/api/v1/supervisors"                Read         Nothing         Now   [] info::supervisors,
+        POST   "/api/v1/auth/keys"                  ManageKeys   Json(Fields)    Now   [] auth::create,
+        GET    "/api/v1/auth/keys"                  ManageKeys   Nothing         Now   [] auth::list,
+        DELETE "/api/v1/auth/keys/{key_id}"         ManageKeys   Nothing         Now   [] auth::revoke,
+        GET    "/api/v1/auth/status"                Identify     Nothing         Now   [] auth::status,
+        POST   "/api/v1/session"                    Identify     Json(Fields)    Now   [] session::open,
+        GET    "/api/v1/session"                    Identify     Nothing         Now   [] session::get,
+        DELETE "/api/v1/session"                    Identify     Nothing         Now   [] session::close,
+
         GET    "/api/v1/openapi.json"               Public       Nothing         Now   [] docs::openapi,
 
         GET    "/healthz"                           Public       Nothing         Now   [..] health::healthz,
         GET    "/readyz"                            Public       Nothing         Now   [..] health::readyz,
-        GET    "/metrics"                           Read         Nothing         Now   [] health::metrics,
+        GET    "/metrics"                           Metrics      Nothing         Now   [] health::metrics,
 
         GET    "/"                                  Public       Nothing         Now   [..] dashboard::home,
         GET    "/ui"                                Public       Nothing         Now   [..] dashboard::home,
@@ -262,7 +270,7 @@ mod tests {
     #[test]
     fn what_changes_something_is_not_open_to_readers() {
         for row in table() {
-            let reads = matches!(row.action, Action::Public | Action::Read | Action::Watch);
+            let reads = matches!(row.action, Action::Public | Action::Read | Action::Metrics | Action::Watch);
             assert!(!reads || row.method == Method::GET, "{} {}", row.method, row.path);
         }
     }
@@ -282,7 +290,7 @@ mod tests {
             assert!(heads(path), "{path}");
         }
         assert!(!heads("/api/v1/enqueue"));
-        let changes = |row: &Row| !matches!(row.action, Action::Public | Action::Read | Action::Watch);
+        let changes = |row: &Row| row.method != Method::GET || row.action == Action::Work;
         assert!(!table().iter().any(|row| changes(row) && row.methods().contains(&Method::HEAD)));
     }
 

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use actix_web::http::header::HeaderMap;
-use jobbie_broker::{Name, id::DEFAULT_NAMESPACE};
+use futures_util::future::LocalBoxFuture;
+use jobbie_broker::{Name, Scope, Timestamp, id::DEFAULT_NAMESPACE};
 
 use crate::error::{Code, Detail, Problem};
 use crate::routes::Row;
@@ -24,46 +25,79 @@ pub enum Action {
     Watch,
     /// Read everything but keys.
     Read,
+    /// Read the metrics.
+    Metrics,
+    /// Ask who one is, open and close a session: whatever the key.
+    Identify,
     /// Change jobs.
     ManageJobs,
     /// Change queues.
     ManageQueues,
+    /// Make, list and remove keys.
+    ManageKeys,
     /// Break things on purpose, in tests.
     Debug,
 }
 
-/// Decides who calls and whether they may.
+/// How a caller has shown who they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Not at all: there was no need to.
+    None,
+    /// By a key, in that version of its document.
+    Key {
+        /// The version.
+        version: u64,
+    },
+    /// By a cookie, which browsers add by themselves: whose page it is must be looked at besides.
+    Session {
+        /// The version of the document of the key that the session was opened with.
+        version: u64,
+        /// The key of the session's document.
+        session: Name,
+    },
+}
+
+/// What a caller may do with the action that they were let through for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// Who they are, for the log: a key's id, or `anonymous`.
+    pub by: Name,
+    /// The queues they may do it with. Every port that the handler can reach takes it, so no handler can forget.
+    pub scope: Scope,
+    /// How they have shown it.
+    pub proof: Proof,
+    /// Until when it holds at most.
+    pub until: Option<Timestamp>,
+}
+
+impl Pass {
+    /// For whoever calls while there are no keys.
+    #[must_use]
+    pub fn anonymous(scope: Scope) -> Self {
+        Self { by: "anonymous".into(), scope, proof: Proof::None, until: None }
+    }
+}
+
+/// Decides who calls, whether they may, and with which queues.
 pub trait Authorizer: Send + Sync {
-    /// The caller's name, if they may do that.
+    /// Lets a caller through.
     ///
     /// # Errors
     /// `UNAUTHORIZED` or `FORBIDDEN`.
-    fn authorize(&self, headers: &HeaderMap, action: Action) -> Result<Name, Problem>;
+    fn authorize(&self, headers: &HeaderMap, action: Action) -> Result<Pass, Problem>;
+
+    /// Counts a call of whoever was let through.
+    ///
+    /// # Errors
+    /// `RATE_LIMITED`.
+    fn admit(&self, pass: &Pass) -> Result<(), Problem>;
+
+    /// Resolves when a pass does not hold any more, with what its holder is told: for long polls and streams.
+    fn lapse(&self, pass: &Pass) -> LocalBoxFuture<'static, Problem>;
 
     /// True if there are no keys, so that anybody who can connect may do everything.
     fn is_open(&self) -> bool;
-}
-
-/// No keys: everybody is `anonymous` and may do everything.
-#[derive(Clone, Debug)]
-pub struct Open {
-    anonymous: Name,
-}
-
-impl Default for Open {
-    fn default() -> Self {
-        Self { anonymous: "anonymous".into() }
-    }
-}
-
-impl Authorizer for Open {
-    fn authorize(&self, _: &HeaderMap, _: Action) -> Result<Name, Problem> {
-        Ok(self.anonymous.clone())
-    }
-
-    fn is_open(&self) -> bool {
-        true
-    }
 }
 
 /// Decides which namespace a call is about.
@@ -111,8 +145,8 @@ pub trait RouteExtension: Send + Sync {
 /// All hooks of the doors.
 #[derive(Clone)]
 pub struct Seams {
-    /// Who may do what.
-    pub authorizer: Arc<dyn Authorizer>,
+    /// Who may do what; `None` for API keys.
+    pub authorizer: Option<Arc<dyn Authorizer>>,
     /// Which namespace a call is about.
     pub namespaces: Arc<dyn NamespaceResolver>,
     /// Further routes.
@@ -121,11 +155,7 @@ pub struct Seams {
 
 impl Default for Seams {
     fn default() -> Self {
-        Self {
-            authorizer: Arc::new(Open::default()),
-            namespaces: Arc::new(DefaultOnly::default()),
-            extensions: Vec::new(),
-        }
+        Self { authorizer: None, namespaces: Arc::new(DefaultOnly::default()), extensions: Vec::new() }
     }
 }
 

@@ -42,6 +42,7 @@ use crate::config::WebConfig;
 use crate::docs::Docs;
 use crate::forwarded::{Origin, Proxies};
 use crate::guard::Guard;
+use crate::keys::Gate;
 use crate::routes::{self, Row};
 use crate::seams::Seams;
 use crate::shares::Shares;
@@ -74,13 +75,13 @@ pub struct Server {
 /// Checks what [`bind`] would refuse whatever the machine: so that it can be said before anything is opened.
 ///
 /// # Errors
-/// If the base path is not plain, the certificate cannot be used, or the server would be open to everybody.
-pub fn check(config: &WebConfig, seams: &Seams) -> Result<()> {
+/// If the base path is not plain, or the certificate cannot be used.
+pub fn check(config: &WebConfig) -> Result<()> {
     config.base()?;
     if let Some(files) = &config.tls {
         Tls::load(files)?;
     }
-    guard(config, seams).map(drop)
+    Ok(())
 }
 
 /// Binds the sockets; nothing is accepted before the server runs.
@@ -90,7 +91,16 @@ pub fn check(config: &WebConfig, seams: &Seams) -> Result<()> {
 /// would be open to everybody.
 pub fn bind(config: WebConfig, ports: Ports, seams: Seams) -> Result<Server> {
     let base = config.base()?;
-    let guard = guard(&config, &seams)?;
+    let open = config.is_loopback() || config.insecure_no_auth;
+    let keys = Gate::new(ports.clone(), open, config.public_metrics);
+    if !open && keys.ring().is_empty() {
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidInput,
+            "without keys the server listens on loopback only; --insecure-no-auth is the loud way out",
+        ));
+    }
+    let guard = if config.is_loopback() { Guard::Loopback } else { Guard::Anywhere };
+    let authorizer = seams.authorizer.clone().unwrap_or_else(|| Arc::new(keys.clone()));
     let tls = config.tls.as_ref().map(Tls::load).transpose()?;
     let sockets = config.bind.iter().map(|address| listener::bind(*address)).collect::<Result<Vec<_>>>()?;
     let mut rows = routes::table();
@@ -108,23 +118,13 @@ pub fn bind(config: WebConfig, ports: Ports, seams: Seams) -> Result<Server> {
         proxies: Proxies::new(config.trusted_proxies.clone()),
         base,
         guard,
+        keys,
+        authorizer,
         ports,
         seams,
         config,
     });
     Ok(Server { web, rows: rows.into(), sockets, tls })
-}
-
-fn guard(config: &WebConfig, seams: &Seams) -> Result<Guard> {
-    match (seams.authorizer.is_open(), config.is_loopback()) {
-        (false, _) => Ok(Guard::Keys),
-        (true, true) => Ok(Guard::Loopback),
-        (true, false) if config.insecure_no_auth => Ok(Guard::Anywhere),
-        (true, false) => Err(std::io::Error::new(
-            std::io::ErrorKind::InvalidInput,
-            "without keys the server listens on loopback only; --insecure-no-auth is the loud way out",
-        )),
-    }
 }
 
 /// Where a request comes from.

@@ -8,6 +8,7 @@
 //! came are the bytes that go out.
 
 pub mod ack;
+pub mod auth;
 pub mod cursor;
 pub mod depth;
 pub mod enqueue;

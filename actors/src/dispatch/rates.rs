@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use jobbie_broker::{Change, Event, Name, QueueKey, Timestamp};
+use jobbie_broker::{Change, Event, Name, QueueKey, Scope, Timestamp};
 
 /// Seconds that a rate is taken over.
 const SECONDS: u64 = 60;
@@ -105,11 +105,12 @@ impl Rates {
         queues.get(queue).map_or_else(QueueRates::default, |series| rates(std::iter::once(series), now))
     }
 
-    /// How fast all queues of a namespace move together.
+    /// How fast all queues of a namespace and a scope move together.
     #[must_use]
-    pub fn of_all(&self, namespace: &Name, now: Timestamp) -> QueueRates {
+    pub fn of_all(&self, namespace: &Name, scope: &Scope, now: Timestamp) -> QueueRates {
         let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        rates(queues.iter().filter(|(key, _)| key.namespace == *namespace).map(|(_, series)| series), now)
+        let of_these = |key: &QueueKey| key.namespace == *namespace && scope.allows(&key.queue);
+        rates(queues.iter().filter(|(key, _)| of_these(key)).map(|(_, series)| series), now)
     }
 
     /// Drops the queues that have not moved for an hour.

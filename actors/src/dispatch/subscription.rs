@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::Topic;
 use super::messages::Subscribe;
 use super::ring::{EventId, EventRing, NumberedEvent};
+use crate::ports::Caller;
 use crate::supervise::Port;
 
 /// How long to wait before asking a dispatcher again that is restarting; it takes 2–10 ms.
@@ -30,6 +31,8 @@ pub struct Subscription {
     topics: Arc<[Topic]>,
     last: EventId,
     live: Option<mpsc::Receiver<Arc<NumberedEvent>>>,
+    /// Whose business the news must be; `None` for everybody's.
+    caller: Option<Caller>,
 }
 
 impl Subscription {
@@ -40,7 +43,19 @@ impl Subscription {
         topics: Vec<Topic>,
         from: Option<EventId>,
     ) -> Self {
-        Self { port, topics: topics.into(), last: from.unwrap_or_else(|| ring.last()), live: None }
+        Self {
+            port,
+            topics: topics.into(),
+            last: from.unwrap_or_else(|| ring.last()),
+            live: None,
+            caller: None,
+        }
+    }
+
+    /// Only what a caller may know of.
+    pub(crate) fn heard_by(mut self, caller: Caller) -> Self {
+        self.caller = Some(caller);
+        self
     }
 
     /// The next piece of news; waits for it as long as it takes. Dropping the future loses nothing.
@@ -49,6 +64,9 @@ impl Subscription {
             if let Some(events) = &mut self.live {
                 if let Some(event) = events.recv().await {
                     self.last = event.id;
+                    if self.caller.as_ref().is_some_and(|caller| !caller.hears(&event.event)) {
+                        continue;
+                    }
                     return News::Event(event);
                 }
                 self.live = None;

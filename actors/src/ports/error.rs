@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use jobbie_broker::Reject;
+
 /// What kept a port from answering.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PortError {
@@ -26,6 +28,9 @@ pub enum PortError {
     /// The write may have happened. A repeat with the same id or key cannot do it twice.
     #[error("it is not known whether this was written; repeat it with the same id")]
     Unknown,
+    /// The caller may not touch a queue that it named. Nothing was written.
+    #[error("{0}")]
+    Outside(Reject),
     /// The machine failed while reading.
     #[error("reading the state failed: {0}")]
     Fault(String),

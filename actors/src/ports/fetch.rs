@@ -94,8 +94,10 @@ impl Ports {
     /// the time is over or the process stops, or `Rejected`.
     ///
     /// # Errors
-    /// As [`Ports::propose`].
+    /// As [`Ports::propose`], and [`PortError::Outside`].
     pub async fn fetch(&self, caller: &Caller, fetch: Fetch, wait: Duration) -> Result<Decided, PortError> {
+        // Here too, because who waits proposes nothing.
+        fetch.queues.iter().try_for_each(|queue| caller.may_touch(queue))?;
         let owner = Owner { ports: self.clone(), caller: caller.clone(), seat: None };
         self.fetch_for(&owner, fetch, wait).await
     }
@@ -192,7 +194,7 @@ impl Ports {
     async fn is_remembered(&self, caller: &Caller, fetch: &Fetch) -> Result<bool, PortError> {
         let Some(key) = fetch.request.clone() else { return Ok(false) };
         let Caller { by, namespace, .. } = caller.clone();
-        self.read(move |reader| reader.is_remembered(&namespace, &by, &key)).await
+        self.read_everything(move |reader| reader.is_remembered(&namespace, &by, &key)).await
     }
 
     /// Waits at all of the queues, unless one of them has a chance; `Closed` if one of them is restarting.
@@ -211,8 +213,8 @@ impl Ports {
 
 /// A claim and where its outcome comes.
 fn parked(owner: &Owner, fetch: &Fetch) -> (Parked, oneshot::Receiver<Claim>) {
-    let Caller { by, namespace, .. } = owner.caller.clone();
-    let submission = Submission { by, namespace, command: fetch.clone().into() };
+    let Caller { by, namespace, scope, .. } = owner.caller.clone();
+    let submission = Submission { by, namespace, scope, command: fetch.clone().into() };
     Parked::new(owner.clone(), submission, fetch.count)
 }
 

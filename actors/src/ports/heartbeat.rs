@@ -55,13 +55,12 @@ impl Ports {
         caller: &Caller,
         items: Vec<(usize, HeartbeatItem)>,
     ) -> Result<Vec<(usize, Answer)>, PortError> {
-        let namespace = caller.namespace.clone();
         let checked = self
-            .read(move |reader| {
+            .read(caller, move |view| {
                 items
                     .into_iter()
                     .map(|(place, item)| {
-                        let row = reader.job_row(&namespace, &item.lease.job)?;
+                        let row = view.job_row(&item.lease.job)?;
                         Ok((place, check(row, item)))
                     })
                     .collect::<Result<Vec<_>, jobbie_store::keyspaces::Fault>>()

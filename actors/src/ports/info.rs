@@ -40,7 +40,7 @@ impl Ports {
     /// # Errors
     /// [`PortError::Fault`] if the disk cannot be asked.
     pub async fn info(&self) -> Result<NodeInfo, PortError> {
-        let disk = self.read(|reader| Ok(reader.disk())).await?;
+        let disk = self.read_everything(|reader| Ok(reader.disk())).await?;
         let inner = self.inner();
         let leadership = *inner.leadership.borrow();
         Ok(NodeInfo {

@@ -57,6 +57,7 @@ fn what_is_enqueued_for_now_is_counted_by_queue() {
     let submission = |jobs| Submission {
         by: "anonymous".into(),
         namespace: "default".into(),
+        scope: Scope::ALL,
         command: Enqueue { jobs, request: None }.into(),
     };
     let later = Due::After(Millis(1));

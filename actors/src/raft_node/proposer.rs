@@ -164,7 +164,7 @@ impl Proposer {
 
     /// As [`Proposer::propose`], for whoever is told in another way. Does not wait.
     pub(crate) fn submit(&self, lane: Lane, submission: Submission, answer: Answer) {
-        let bytes = weight(&submission.command);
+        let bytes = weight(&submission.command) + submission.scope.bytes();
         self.room.wait_for_entry(bytes);
         if let Err((refused, waiting)) = self.waiting.give(lane, bytes, Waiting { submission, bytes, answer })
         {
@@ -273,6 +273,7 @@ fn weight(command: &Command) -> usize {
         Command::Reclaim(c) => c.leases.len() * ROW,
         Command::Fetch(c) => c.queues.len() * ROW,
         Command::Patch(c) => ROW + json(&c.payload) + c.tags.as_deref().map_or(0, weight_of_tags),
+        Command::PutDocs(c) => c.docs.iter().map(|doc| ROW + json(&doc.value)).sum(),
         _ => ROW,
     }
 }

@@ -189,9 +189,9 @@ impl Watch {
         if !self.epoch.is_current() {
             return Err(PortError::unavailable("the scheduler"));
         }
-        let Caller { by, namespace, lane } = Caller::broker();
+        let Caller { by, namespace, scope, lane } = Caller::broker();
         let namespace = queue.map_or(namespace, |key| key.namespace.clone());
-        match self.parts.proposer.propose(lane, Submission { by, namespace, command }).await?.reply {
+        match self.parts.proposer.propose(lane, Submission { by, namespace, scope, command }).await?.reply {
             Reply::Swept(swept) => Ok(swept),
             other => Err(PortError::Fault(format!("upkeep was answered with {other:?}"))),
         }

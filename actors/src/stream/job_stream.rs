@@ -79,7 +79,7 @@ impl JobStream {
             ..request
         };
         let topic = Topic::Worker { namespace: caller.namespace.clone(), worker: request.worker.clone() };
-        let subscription = ports.subscribe(vec![topic], None);
+        let subscription = ports.subscribe_to_all(vec![topic], None);
         let registration = named.then(|| ports.inner().streams.enter(&caller.namespace, &request.worker));
         let now = Instant::now();
         let mut stream = Self {
@@ -130,7 +130,7 @@ impl JobStream {
             let of_stream = job.state.lease().is_some_and(|lease| lease.stream_concurrency.is_some());
             of_stream && queues.contains(&job.queue)
         };
-        self.ports.read(move |reader| reader.leases_of(&namespace, &worker, limit, of_these)).await
+        self.ports.read_everything(move |reader| reader.leases_of(&namespace, &worker, limit, of_these)).await
     }
 
     /// Signs of life for jobs on this stream. Not heard, they are said again long before the leases end, or
@@ -262,7 +262,7 @@ impl JobStream {
     /// Asks the state itself what has become of the jobs that are out.
     async fn compare(&mut self) {
         let (namespace, jobs) = (self.caller.namespace.clone(), self.out.jobs());
-        let rows = self.ports.read(move |reader| {
+        let rows = self.ports.read_everything(move |reader| {
             jobs.iter().map(|job| reader.job_row(&namespace, job)).collect::<Result<Vec<_>, _>>()
         });
         match rows.await {

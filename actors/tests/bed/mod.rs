@@ -9,7 +9,7 @@ use jobbie_actors::{Node, Ports, Settings};
 use jobbie_broker::command::{Ack, AckItem, Enqueue, Fetch, LeaseRef};
 use jobbie_broker::job::JobSpec;
 use jobbie_broker::reply::{LeasedJob, Settled};
-use jobbie_broker::{JobId, JobRef, Json, Millis, QueueKey, Reply, StateKind};
+use jobbie_broker::{JobId, JobRef, Json, Millis, Reply, Scope, StateKind};
 use tempfile::TempDir;
 
 /// Far longer than anything takes: only a hang reaches it.
@@ -60,11 +60,7 @@ pub async fn start_with(dir: TempDir, change: impl FnOnce(&mut Settings)) -> Bed
 }
 
 pub fn caller() -> Caller {
-    Caller { by: "anonymous".into(), namespace: "default".into(), lane: Lane::default() }
-}
-
-pub fn key(queue: &str) -> QueueKey {
-    QueueKey::new(&"default".into(), &queue.into())
+    Caller { by: "anonymous".into(), namespace: "default".into(), scope: Scope::ALL, lane: Lane::default() }
 }
 
 pub fn fetch(queue: &str, count: u32, lease: Millis) -> Fetch {
@@ -115,7 +111,7 @@ pub async fn ack(ports: &Ports, leased: &LeasedJob) -> bool {
 
 pub async fn state_of(ports: &Ports, job: &JobId) -> StateKind {
     let job = JobRef::from(job);
-    let row = ports.read(move |reader| reader.job_row(&"default".into(), &job)).await.unwrap();
+    let row = ports.read(&caller(), move |view| view.job_row(&job)).await.unwrap();
     row.expect("the job is there").state.kind()
 }
 

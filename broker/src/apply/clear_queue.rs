@@ -19,6 +19,9 @@ use crate::time::Timestamp;
 
 impl<T: Tables> Context<'_, T> {
     pub fn clear_queue(&mut self, command: &ClearQueue) -> Verdict<Reply, T::Fault> {
+        if let Err(reject) = self.may_touch(&command.queue) {
+            return Ok(Err(reject));
+        }
         let key = self.queue_key(&command.queue);
         match self.queue(&key)? {
             None => return Ok(Err(Reject::no_such_queue(&command.queue))),

@@ -13,6 +13,7 @@ use crate::id::{JobNo, JobRef, Name, QueueKey, mix};
 use crate::job::Job;
 use crate::queue::Queue;
 use crate::reject::Reject;
+use crate::scope::Scope;
 use crate::state::StateKind;
 use crate::tables::Tables;
 use crate::tables::schema::{Ids, Jobs, Meta, MetaRow, Queues};
@@ -29,6 +30,8 @@ pub struct Context<'t, T> {
     pub by: Name,
     /// The namespace of the present submission.
     pub namespace: Name,
+    /// The queues that its principal may touch.
+    scope: Scope,
     /// The counters of the broker.
     pub meta: MetaRow,
     stored_meta: MetaRow,
@@ -52,6 +55,7 @@ impl<'t, T: Tables> Context<'t, T> {
             now,
             by: by.clone(),
             namespace: namespace.clone(),
+            scope: Scope::ALL,
             meta: MetaRow { last_at: now, ..stored_meta },
             stored_meta,
             seed: 0,
@@ -65,6 +69,7 @@ impl<'t, T: Tables> Context<'t, T> {
         self.seed = entry.seed;
         self.by.clone_from(entry.by);
         self.namespace.clone_from(entry.namespace);
+        self.scope.clone_from(entry.scope);
     }
 
     /// Writes what is at hand.
@@ -94,6 +99,21 @@ impl<'t, T: Tables> Context<'t, T> {
 
     pub fn tell(&mut self, event: Event) {
         self.events.push(event);
+    }
+
+    /// Whether the principal may touch a queue that it names.
+    pub fn may_touch(&self, queue: &Name) -> Result<(), Reject> {
+        if self.scope.allows(queue) { Ok(()) } else { Err(Reject::outside(queue)) }
+    }
+
+    /// True if the principal may touch every queue.
+    pub const fn sees_everything(&self) -> bool {
+        self.scope.is_all()
+    }
+
+    /// True if the principal may know of that job.
+    pub fn sees(&self, job: &Job) -> bool {
+        self.scope.allows(&job.queue)
     }
 
     /// A queue of the submission's namespace.
@@ -152,8 +172,14 @@ impl<'t, T: Tables> Context<'t, T> {
         Ok(self.tables.get::<Jobs>(&no)?.map(Open::new))
     }
 
-    /// The job that a caller names, within the submission's namespace. It may be one that is cleared.
+    /// The job that a caller names, within the submission's namespace and the caller's queues: outside of them
+    /// no job exists. It may be one that is cleared.
     pub fn find(&mut self, job: &JobRef) -> Result<Option<Open>, T::Fault> {
+        Ok(self.find_anywhere(job)?.filter(|open| self.sees(&open.job)))
+    }
+
+    /// The job that a caller names, also outside of the caller's queues.
+    pub fn find_anywhere(&mut self, job: &JobRef) -> Result<Option<Open>, T::Fault> {
         if let JobRef::Given(no, created_at) = job
             && let Some(open) = self.job(*no)?
             && open.job.created_at == *created_at
@@ -189,3 +215,6 @@ impl<'t, T: Tables> Context<'t, T> {
         Ok(queue.is_some_and(|queue| queue.deleting || (waiting && queue.has_cleared(job.entered))))
     }
 }
+
+#[cfg(test)]
+mod tests;

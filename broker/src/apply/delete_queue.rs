@@ -15,6 +15,9 @@ use crate::time::Timestamp;
 
 impl<T: Tables> Context<'_, T> {
     pub fn delete_queue(&mut self, command: &DeleteQueue) -> Verdict<Reply, T::Fault> {
+        if let Err(reject) = self.may_touch(&command.queue) {
+            return Ok(Err(reject));
+        }
         let key = self.queue_key(&command.queue);
         let Some(queue) = self.queue(&key)? else { return Ok(Err(Reject::no_such_queue(&command.queue))) };
         let active = queue.count(StateKind::Active);

@@ -29,6 +29,11 @@ type Fingerprint = [u8; 16];
 
 impl<T: Tables> Context<'_, T> {
     pub fn enqueue(&mut self, command: &Enqueue) -> Verdict<Reply, T::Fault> {
+        let named =
+            command.jobs.iter().flat_map(|spec| [Some(&spec.queue), spec.options.on_crash_queue.as_ref()]);
+        if let Err(reject) = named.flatten().try_for_each(|queue| self.may_touch(queue)) {
+            return Ok(Err(reject));
+        }
         let request = command.request.as_ref().map(|key| (key, fingerprint_of(&command.jobs)));
         if let Some((key, fingerprint)) = &request {
             match self.remembered(key, fingerprint)? {
@@ -75,6 +80,13 @@ impl<T: Tables> Context<'_, T> {
             if !repeat && let Err(reject) = self.accepts(&self.queue_key(&spec.queue))? {
                 return Ok(Err(reject));
             }
+            // Nothing that is enqueued before in this batch changes that: all of it goes to the caller's queues.
+            if !repeat
+                && let Some(unique) = &spec.options.unique
+                && let Err(reject) = self.may_name_holder(&unique.key)?
+            {
+                return Ok(Err(reject));
+            }
             fingerprints.push(fingerprint);
         }
         Ok(Ok(fingerprints))
@@ -83,7 +95,7 @@ impl<T: Tables> Context<'_, T> {
     /// True if an id that a caller chose is the one that jobbie gave to another job.
     fn is_given(&mut self, id: &Name) -> Result<bool, T::Fault> {
         let job = JobRef::parse(id);
-        Ok(matches!(job, JobRef::Given(..)) && self.find(&job)?.is_some())
+        Ok(matches!(job, JobRef::Given(..)) && self.find_anywhere(&job)?.is_some())
     }
 
     fn enqueue_one(

@@ -41,6 +41,9 @@ struct Basket {
 
 impl<T: Tables> Context<'_, T> {
     pub fn fetch(&mut self, command: &Fetch) -> Verdict<Reply, T::Fault> {
+        if let Err(reject) = command.queues.iter().try_for_each(|queue| self.may_touch(queue)) {
+            return Ok(Err(reject));
+        }
         let request = command.request.as_ref().map(|key| (key, fingerprint_of(command)));
         if let Some((key, fingerprint)) = &request {
             match self.remembered(key, fingerprint)? {

@@ -5,10 +5,12 @@
 //! cancelled or removed frees it in the same commit. A chosen id is taken as long as its job exists and for
 //! 24 hours since the enqueue at least.
 
+use super::Verdict;
 use super::context::Context;
 use super::settle::Open;
 use crate::id::Name;
 use crate::job::Job;
+use crate::reject::Reject;
 use crate::request::{Forget, REMEMBERED};
 use crate::state::{Reason, State, StateKind};
 use crate::tables::Tables;
@@ -35,12 +37,32 @@ impl<T: Tables> Context<'_, T> {
             self.remove(open, true)?;
             return Ok(None);
         }
-        let waits = !matches!(open.kind(), StateKind::Active | StateKind::Completed);
-        if waits && open.job.is_expired(self.now) {
+        if self.expired_unnoticed(&open) {
             self.die(open, Reason::Expired)?;
             return Ok(None);
         }
         Ok(Some(open))
+    }
+
+    fn expired_unnoticed(&self, open: &Open) -> bool {
+        !matches!(open.kind(), StateKind::Active | StateKind::Completed) && open.job.is_expired(self.now)
+    }
+
+    /// Whether an answer may name the job that holds a unique key: not if it is outside of the caller's queues.
+    /// Writes nothing.
+    pub fn may_name_holder(&mut self, key: &Name) -> Verdict<(), T::Fault> {
+        if self.sees_everything() {
+            return Ok(Ok(()));
+        }
+        let row = self.tables.get::<UniqueKeys>(&(self.namespace.clone(), key.clone()))?;
+        let holder = match row.filter(|row| row.holds(self.now)) {
+            Some(row) => self.job(row.job)?,
+            None => None,
+        };
+        let Some(holder) = holder else { return Ok(Ok(())) };
+        let free = self.is_gone(&holder.job)? || self.expired_unnoticed(&holder);
+        let allowed = free || self.sees(&holder.job);
+        Ok(if allowed { Ok(()) } else { Err(Reject::unique_held_elsewhere(key)) })
     }
 
     /// Settles the key of a job that is new, has just finished, or goes on after it had finished. In the last

@@ -14,6 +14,9 @@ use crate::tables::Tables;
 
 impl<T: Tables> Context<'_, T> {
     pub fn move_job(&mut self, command: &Move) -> Verdict<Reply, T::Fault> {
+        if let Err(reject) = self.may_touch(&command.queue) {
+            return Ok(Err(reject));
+        }
         let mut open = match self.person_finds(&command.job)? {
             Ok(open) => open,
             Err(reject) => return Ok(Err(reject)),

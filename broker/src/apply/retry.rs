@@ -30,7 +30,11 @@ impl<T: Tables> Context<'_, T> {
                 if let Some(unique) = &open.job.options.unique
                     && let Some(holder) = self.unique_holder(&unique.key)?
                 {
-                    return Ok(Err(Reject::unique_held(&unique.key, &holder.job.id())));
+                    return Ok(Err(if self.sees(&holder.job) {
+                        Reject::unique_held(&unique.key, &holder.job.id())
+                    } else {
+                        Reject::unique_held_elsewhere(&unique.key)
+                    }));
                 }
                 open.job.failures = 0;
                 open.job.crashes = 0;

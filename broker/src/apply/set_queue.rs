@@ -13,6 +13,9 @@ use crate::throttle::Arrival;
 
 impl<T: Tables> Context<'_, T> {
     pub fn set_queue(&mut self, command: &SetQueue) -> Verdict<Reply, T::Fault> {
+        if let Err(reject) = self.may_touch(&command.queue) {
+            return Ok(Err(reject));
+        }
         let (key, now) = (self.queue_key(&command.queue), self.now);
         if self.queue(&key)?.is_some_and(|queue| queue.deleting) {
             return Ok(Err(Reject::deleting(&command.queue)));

@@ -15,6 +15,7 @@ use crate::job::{Job, JobSpec};
 use crate::queue::Queue;
 use crate::reject::{Code, Reject};
 use crate::reply::{Enqueued, FailedAs, LeasedJob, Reply, Settled, Swept};
+use crate::scope::Scope;
 use crate::state::StateKind;
 use crate::tables::Tables;
 use crate::tables::mem::MemTables;
@@ -27,6 +28,7 @@ pub struct Bed {
     pub seed: u64,
     pub by: Name,
     pub namespace: Name,
+    pub scope: Scope,
     /// The events of the last command.
     pub events: Vec<Event>,
     index: u64,
@@ -113,6 +115,7 @@ impl Bed {
             seed: 7,
             by: "tester".into(),
             namespace: "default".into(),
+            scope: Scope::ALL,
             events: Vec::new(),
             index: 0,
         }
@@ -130,6 +133,7 @@ impl Bed {
             seed: self.seed,
             by: &self.by,
             namespace: &self.namespace,
+            scope: &self.scope,
             command: &command,
         };
         let before = self.tables.clone();

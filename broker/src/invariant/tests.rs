@@ -7,6 +7,7 @@ use super::check;
 use crate::apply::testing::*;
 use crate::body::{BodyKind, INLINE, Json};
 use crate::command::*;
+use crate::document::Document;
 use crate::id::{JobNo, Name, QueueKey};
 use crate::index::rows_of;
 use crate::job::{Due, JobSpec};
@@ -159,4 +160,17 @@ fn a_change_of_state_by_the_back_door_is_noticed() {
     assert!(["J1", "J2", "J3"].iter().all(|name| names.contains(name)), "{names:?}");
     let job = tables().get::<Jobs>(&JobNo(3)).unwrap().unwrap();
     assert_eq!(rows_of(&job).timers.iter().flatten().count(), 1);
+}
+
+#[test]
+fn j10_documents() {
+    let put = |t: &mut MemTables, key: &str, version: u64| {
+        let document =
+            Document { value: Json::null(), version, put_at: Timestamp(1), put_by: "tester".into() };
+        t.put::<Docs>(&("test".into(), key.into()), &document).unwrap();
+    };
+    assert_eq!(names_after(|t| put(t, "a", 1)), [""; 0]);
+    assert_eq!(names_after(|t| put(t, "a", u64::MAX)), ["J10"]);
+    assert_eq!(names_after(|t| put(t, "a", 0)), ["J10"]);
+    assert_eq!(names_after(|t| ["a", "b"].iter().for_each(|key| put(t, key, 2))), ["J10"]);
 }

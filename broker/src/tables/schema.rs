@@ -16,6 +16,7 @@
 //! | Forgets | time, number | what to forget |
 //! | Queues | namespace, queue | settings, counters |
 //! | Meta | – | counters of the whole broker |
+//! | Docs | space, key | a feature's document |
 //!
 //! A job is in exactly one of Ready, Waiting, Leases and Finished: see [`crate::index`].
 
@@ -59,11 +60,13 @@ pub enum Space {
     Queues = 12,
     /// Counters of the whole broker.
     Meta = 13,
+    /// Documents of features.
+    Docs = 14,
 }
 
 impl Space {
     /// Every table, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Jobs,
         Self::Bodies,
         Self::Ready,
@@ -77,6 +80,7 @@ impl Space {
         Self::Forgets,
         Self::Queues,
         Self::Meta,
+        Self::Docs,
     ];
 
     /// The table's name on disk.
@@ -96,6 +100,7 @@ impl Space {
             Self::Forgets => "forgets",
             Self::Queues => "queues",
             Self::Meta => "meta",
+            Self::Docs => "docs",
         }
     }
 
@@ -131,6 +136,7 @@ table!(/** Remembered calls. */ Requests: RequestRowKey => crate::request::Remem
 table!(/** What to forget when. */ Forgets: ForgetKey => crate::request::Forget);
 table!(/** Queues. */ Queues: QueueKey => crate::queue::Queue);
 table!(/** The one row of counters. */ Meta: () => MetaRow);
+table!(/** Documents by space and key. */ Docs: (Name, Name) => crate::document::Document);
 
 /// Counters of the whole broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

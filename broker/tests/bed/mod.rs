@@ -8,13 +8,14 @@ use jobbie_broker::apply::apply_proposal;
 use jobbie_broker::backoff::{Backoff, RetryPolicy};
 use jobbie_broker::body::INLINE;
 use jobbie_broker::command::*;
+use jobbie_broker::document::Expect;
 use jobbie_broker::id::{JobId, JobNo, JobRef, LeaseToken, Name, mix};
 use jobbie_broker::job::{Due, JobSpec, Options, Progress};
 use jobbie_broker::request::{RequestKey, Route};
 use jobbie_broker::tables::mem::MemTables;
 use jobbie_broker::throttle::Throttle;
 use jobbie_broker::unique::Unique;
-use jobbie_broker::{Command, Event, Json, Millis, Outcome, Reply, Timestamp};
+use jobbie_broker::{Command, Event, Json, Millis, Outcome, Reply, Scope, Timestamp};
 use proptest::prelude::*;
 
 pub const START: Timestamp = Timestamp(1_800_000_000_000);
@@ -136,6 +137,18 @@ fn picks() -> impl Strategy<Value = Vec<Pick>> {
     prop::collection::vec(pick.prop_map(|(lease, token, flavour)| Pick { lease, token, flavour }), 1..5)
 }
 
+fn docs() -> impl Strategy<Value = Op> {
+    let expect = prop_oneof![
+        2 => Just(Expect::Anything),
+        1 => Just(Expect::Absent),
+        1 => (1u64..40).prop_map(Expect::Version),
+    ];
+    let doc = (0u8..4, prop::option::weighted(0.7, 0usize..50), expect).prop_map(|(key, size, expect)| {
+        PutDoc { space: "test".into(), key: format!("d{key}").into(), value: size.map(text), expect }
+    });
+    prop::collection::vec(doc, 1..4).prop_map(|docs| Op::Do(PutDocs { docs }.into()))
+}
+
 pub fn op() -> impl Strategy<Value = Op> {
     let jobs = (prop::collection::vec(spec(), 1..5), request(Route::Enqueue));
     let enqueue = jobs.prop_map(|(jobs, request)| Op::Do(Enqueue { jobs, request }.into()));
@@ -185,6 +198,7 @@ pub fn op() -> impl Strategy<Value = Op> {
         }),
         2 => (0u8..3).prop_map(|number| Op::Do(ClearQueue { queue: queue(number) }.into())),
         2 => (0u8..3).prop_map(|number| Op::Do(DeleteQueue { queue: queue(number) }.into())),
+        2 => docs(),
         9 => prop_oneof![8 => 1u32..90_000, 1 => Just(86_400_000)].prop_map(Op::Wait),
     ]
 }
@@ -223,7 +237,12 @@ impl Bed {
     pub fn propose(&mut self, commands: Vec<Command>) -> Vec<Outcome> {
         let submissions = commands
             .into_iter()
-            .map(|command| Submission { by: "tester".into(), namespace: "default".into(), command })
+            .map(|command| Submission {
+                by: "tester".into(),
+                namespace: "default".into(),
+                scope: Scope::ALL,
+                command,
+            })
             .collect();
         let seed = mix(self.log.len() as u64);
         let proposal = Proposal { at: self.now, seed, rules: RULES_VERSION, submissions };

@@ -75,7 +75,8 @@ impl Reader {
     /// The queues that the filter means, with their jobs: active ones, and those in the state.
     fn matching(&self, filter: &JobFilter) -> Vec<(QueueKey, u64, u64)> {
         let queues = self.queues(&filter.namespace).into_iter();
-        let meant = queues.filter(|queue| filter.queue.as_ref().is_none_or(|name| *name == queue.name));
+        let meant = queues.filter(|queue| filter.scope.allows(&queue.name));
+        let meant = meant.filter(|queue| filter.queue.as_ref().is_none_or(|name| *name == queue.name));
         meant
             .map(|named| {
                 let jobs = filter.state.map_or_else(|| named.queue.total(), |state| named.queue.count(state));
@@ -88,6 +89,7 @@ impl Reader {
 
 fn matches(filter: &JobFilter, job: &Job) -> bool {
     job.namespace == filter.namespace
+        && filter.scope.allows(&job.queue)
         && filter.queue.as_ref().is_none_or(|queue| *queue == job.queue)
         && filter.state.is_none_or(|state| state == job.state.kind())
 }

@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use jobbie_broker::tables::schema::MetaRow;
-use jobbie_broker::{Queue, QueueKey};
+use jobbie_broker::{Document, Queue, QueueKey};
+use tokio::sync::watch;
 
 use crate::keyspaces::{Fault, Keyspaces, Position};
 use crate::log_storage::LogStore;
 use crate::open::DirLock;
 use crate::snapshot::SnapshotDir;
-use crate::tables::{Committed, FjallTables, Hints, Turned, View};
+use crate::tables::{Committed, DocKey, FjallTables, Hints, Turned, View};
 
 /// A database in use, and the tables over it. Whoever holds one may read it, even while a newer one takes
 /// its place.
@@ -112,6 +113,8 @@ pub(crate) struct Shared {
     live: RwLock<Arc<Live>>,
     queues: RwLock<BTreeMap<QueueKey, Arc<Queue>>>,
     meta: RwLock<MetaRow>,
+    docs: RwLock<BTreeMap<DocKey, Arc<Document>>>,
+    docs_changed: watch::Sender<u64>,
     /// One more than the last applied index, so that 0 means nothing.
     applied: AtomicU64,
     pub(crate) snapshots: SnapshotDir,
@@ -130,6 +133,8 @@ impl Shared {
         Self {
             queues: RwLock::new(tables.queues().clone()),
             meta: RwLock::new(tables.meta()),
+            docs: RwLock::new(tables.docs().clone()),
+            docs_changed: watch::Sender::new(0),
             live: RwLock::new(Arc::new(Live::new(keyspaces, tables))),
             applied: AtomicU64::new(0),
             snapshots,
@@ -144,6 +149,14 @@ impl Shared {
 
     pub(crate) fn queues(&self) -> RwLockReadGuard<'_, BTreeMap<QueueKey, Arc<Queue>>> {
         self.queues.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn docs(&self) -> RwLockReadGuard<'_, BTreeMap<DocKey, Arc<Document>>> {
+        self.docs.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn docs_changed(&self) -> watch::Receiver<u64> {
+        self.docs_changed.subscribe()
     }
 
     pub(crate) fn meta(&self) -> MetaRow {
@@ -165,6 +178,17 @@ impl Shared {
                 }
             }
         }
+        if !committed.docs.is_empty() {
+            let mut docs = self.docs.write().unwrap_or_else(PoisonError::into_inner);
+            for (key, document) in committed.docs {
+                match document {
+                    Some(document) => drop(docs.insert(key, document)),
+                    None => drop(docs.remove(&key)),
+                }
+            }
+            drop(docs);
+            self.docs_changed.send_modify(|changes| *changes = changes.wrapping_add(1));
+        }
         if let Some(meta) = committed.meta {
             *self.meta.write().unwrap_or_else(PoisonError::into_inner) = meta;
         }
@@ -173,13 +197,15 @@ impl Shared {
 
     /// Makes another database visible; the old one's files go with its last reader.
     pub(crate) fn replace(&self, keyspaces: Keyspaces, tables: FjallTables, index: Option<u64>) -> Arc<Live> {
-        let (queues, meta) = (tables.queues().clone(), tables.meta());
+        let (queues, meta, docs) = (tables.queues().clone(), tables.meta(), tables.docs().clone());
         let live = Arc::new(Live::new(keyspaces, tables));
         let old =
             std::mem::replace(&mut *self.live.write().unwrap_or_else(PoisonError::into_inner), live.clone());
         old.dir.replaced.store(true, Ordering::Release);
         *self.queues.write().unwrap_or_else(PoisonError::into_inner) = queues;
         *self.meta.write().unwrap_or_else(PoisonError::into_inner) = meta;
+        *self.docs.write().unwrap_or_else(PoisonError::into_inner) = docs;
+        self.docs_changed.send_modify(|changes| *changes = changes.wrapping_add(1));
         self.mark(index);
         live
     }

@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex};
 use jobbie_broker::apply::apply_proposal;
 use jobbie_broker::backoff::RetryPolicy;
 use jobbie_broker::command::*;
+use jobbie_broker::document::Expect;
 use jobbie_broker::job::{Due, JobSpec};
 use jobbie_broker::request::{RequestKey, Route};
 use jobbie_broker::tables::Space;
 use jobbie_broker::tables::mem::MemTables;
 use jobbie_broker::unique::Unique;
 use jobbie_broker::{
-    Command, Event, JobNo, JobRef, Json, LeaseToken, Millis, Name, Proposal, Reply, Submission, Timestamp,
+    Command, Event, JobNo, JobRef, Json, LeaseToken, Millis, Name, Proposal, Reply, Scope, Submission,
+    Timestamp,
 };
 use jobbie_store::keyspaces::{Keyspaces, Memory};
 use jobbie_store::raft::{Entry, LogId};
@@ -59,7 +61,7 @@ pub struct Step {
 
 pub fn step() -> impl Strategy<Value = Step> {
     let wait = prop_oneof![4 => Just(0u16), 3 => 1u16..500, 1 => 500u16..30_000];
-    (0u8..34, any::<u8>(), any::<u8>(), wait).prop_map(|(what, a, b, wait)| Step { what, a, b, wait })
+    (0u8..35, any::<u8>(), any::<u8>(), wait).prop_map(|(what, a, b, wait)| Step { what, a, b, wait })
 }
 
 /// What is known of the broker from its replies.
@@ -84,7 +86,7 @@ impl World {
             self.now += u64::from(step.wait);
             let by = Name::from(if step.b % 16 == 0 { "other" } else { "anonymous" });
             let namespace = Name::from(if step.b % 13 == 0 { "second" } else { "default" });
-            submissions.push(Submission { by, namespace, command: self.command(step) });
+            submissions.push(Submission { by, namespace, scope: Scope::ALL, command: self.command(step) });
         }
         let seed = self.index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Proposal { at: Timestamp(self.now), seed, rules: RULES_VERSION, submissions }
@@ -256,6 +258,15 @@ impl World {
                 };
                 SetQueue { queue: self.queue(a), setting }.into()
             }
+            33 => PutDocs {
+                docs: vec![PutDoc {
+                    space: "test".into(),
+                    key: format!("doc-{}", a % 5).into(),
+                    value: (b % 3 != 0).then(|| Json::from("{\"a\":1}")),
+                    expect: if b % 4 == 0 { Expect::Absent } else { Expect::Anything },
+                }],
+            }
+            .into(),
             _ => match b % 3 {
                 0 => ClearQueue { queue: self.queue(a) }.into(),
                 1 => DeleteQueue { queue: self.queue(a) }.into(),

@@ -70,8 +70,8 @@ async fn cached(call: &Call, enqueued: &Enqueued) -> Result<Option<Json>, Proble
     if !enqueued.existing || enqueued.state != StateKind::Completed {
         return Ok(None);
     }
-    let (namespace, job) = (call.caller.namespace.clone(), JobRef::from(&enqueued.job));
-    let found = call.ports().read(move |reader| reader.job(&namespace, &job)).await?;
+    let job = JobRef::from(&enqueued.job);
+    let found = call.ports().read(&call.caller, move |view| view.job(&job)).await?;
     Ok(found.and_then(|detail| detail.result))
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use futures_util::stream;
-use jobbie_actors::ports::{EventId, News, Subscription, Topic};
+use jobbie_actors::ports::{Caller, EventId, News, Subscription, Topic};
 use jobbie_broker::{JobNo, JobRef, QueueKey};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
@@ -35,13 +35,13 @@ pub async fn follow(call: Call) -> Answer {
     let wanted = Wanted::check(&query)?;
     let after = last_event(query.get("last_event_id"), call.header("last-event-id")?)?;
     let permit = call.stream_permit()?;
-    let topics = topics(&call, &wanted.topics).await?;
+    let topics = topics(&call, &wanted).await?;
     let feed = Feed {
-        subscription: (!topics.is_empty()).then(|| call.ports().subscribe(topics, after)),
+        subscription: (!topics.is_empty()).then(|| call.ports().subscribe(&call.caller, topics, after)),
         stats: wanted.topics.contains(&events::Topic::Stats).then(ticks),
         shown: Arc::default(),
         wanted,
-        call_namespace: call.caller.namespace.clone(),
+        caller: call.caller.clone(),
         web: call.web.clone(),
     };
     let frames = stream::unfold(feed, |mut feed| async {
@@ -66,10 +66,11 @@ fn ticks() -> Interval {
 }
 
 /// The topics of the subscription; `stats` is none of them.
-async fn topics(call: &Call, wanted: &[events::Topic]) -> Result<Vec<Topic>, Problem> {
+async fn topics(call: &Call, wanted: &Wanted) -> Result<Vec<Topic>, Problem> {
     let namespace = &call.caller.namespace;
-    let mut topics = Vec::with_capacity(wanted.len());
-    for topic in wanted {
+    wanted.queues().try_for_each(|queue| call.caller.may_touch(queue))?;
+    let mut topics = Vec::with_capacity(wanted.topics.len());
+    for topic in &wanted.topics {
         match topic {
             events::Topic::Stats => {}
             events::Topic::Tail => topics.push(Topic::All(namespace.clone())),
@@ -81,9 +82,8 @@ async fn topics(call: &Call, wanted: &[events::Topic]) -> Result<Vec<Topic>, Pro
 }
 
 async fn number(call: &Call, job: JobRef) -> Result<JobNo, Problem> {
-    let namespace = call.caller.namespace.clone();
     let missing = Problem::not_found("job", &job.to_string());
-    let row = call.ports().read(move |reader| reader.job_row(&namespace, &job)).await?;
+    let row = call.ports().read(&call.caller, move |view| view.job_row(&job)).await?;
     row.map(|row| row.no).ok_or(missing)
 }
 
@@ -93,7 +93,7 @@ struct Feed {
     /// The stats that the reader has.
     shown: Arc<[u8]>,
     wanted: Wanted,
-    call_namespace: jobbie_broker::Name,
+    caller: Caller,
     web: Arc<Web>,
 }
 
@@ -126,7 +126,7 @@ impl Feed {
                     News::Event(_) => {}
                 },
                 () = tick(&mut self.stats) => {
-                    if let Ok(stats) = self.web.stats.latest(&self.web.ports, &self.call_namespace).await
+                    if let Ok(stats) = self.web.stats.latest(&self.web.ports, &self.caller).await
                         && stats != self.shown
                     {
                         self.shown = stats;

@@ -35,7 +35,7 @@ pub async fn readyz(call: Call) -> Answer {
 }
 
 async fn render(call: &Call) -> Answer {
-    Ok(HttpResponse::Ok().content_type(OPEN_METRICS).body(call.ports().metrics_text().await?))
+    Ok(HttpResponse::Ok().content_type(OPEN_METRICS).body(call.ports().metrics_text(&call.caller).await?))
 }
 
 /// All metrics in the text format of Prometheus.

@@ -22,7 +22,7 @@ pub async fn get(call: Call) -> Answer {
     responses((status = 200, description = "The tree", body = Object), Failures),
 )]
 pub async fn supervisors(call: Call) -> Answer {
-    match call.ports().supervisors() {
+    match call.ports().supervisors(&call.caller) {
         Some(tree) => call.ok(&tree),
         None => Err(Problem::new(Code::Unavailable, "the tree is being built").retry_after(1)),
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use jobbie_actors::ports::{JobDetail, JobFilter};
+use jobbie_actors::ports::JobDetail;
 use jobbie_broker::command::{Cancel, CloneJob, Delete, Move, Retry};
-use jobbie_broker::{Command, Job, JobRef, Reply, StateKind};
+use jobbie_broker::{Command, Job, JobRef, Name, Reply, StateKind};
 
 use super::{BodyFailures, Failures, NotFound, Refused};
 use crate::call::{Answer, AtIndex, Call, accepted, unexpected};
@@ -37,9 +37,8 @@ pub fn named(call: &Call) -> Result<JobRef, Problem> {
 /// # Errors
 /// `NOT_FOUND`.
 pub async fn detail(call: &Call, job: JobRef) -> Result<JobDetail, Problem> {
-    let namespace = call.caller.namespace.clone();
     let missing = Problem::not_found("job", &job.to_string());
-    call.ports().read(move |reader| reader.job(&namespace, &job)).await?.ok_or(missing)
+    call.ports().read(&call.caller, move |view| view.job(&job)).await?.ok_or(missing)
 }
 
 /// Lists jobs, newest first.
@@ -57,8 +56,8 @@ pub async fn list(call: Call) -> Answer {
     let query = call.query()?;
     let limit = query.number("limit", 1, MAX_PAGE)?.unwrap_or(DEFAULT_PAGE) as usize;
     let cursor = query.get("cursor").map(cursor::read).transpose()?;
-    let filter = filter(&call, &query)?;
-    let page = call.ports().read(move |reader| reader.jobs(&filter, cursor, limit)).await?;
+    let (queue, state) = (queue(&call, &query)?, state(&query)?);
+    let page = call.ports().read(&call.caller, move |view| view.jobs(queue, state, cursor, limit)).await?;
     let jobs = page.jobs.iter().map(JobView::full).collect();
     let cursor = page.next.map(cursor::write);
     let room = 64 + page.jobs.iter().map(room).sum::<usize>();
@@ -70,8 +69,14 @@ fn room(detail: &JobDetail) -> usize {
     1024 + bodies.into_iter().flatten().map(|body| body.len()).sum::<usize>()
 }
 
-fn filter(call: &Call, query: &Query<'_>) -> Result<JobFilter, Problem> {
-    let queue = query.get("queue").map(|text| name::queue(&Place::ROOT.key("queue"), text)).transpose()?;
+fn queue(call: &Call, query: &Query<'_>) -> Result<Option<Name>, Problem> {
+    let Some(text) = query.get("queue") else { return Ok(None) };
+    let queue = name::queue(&Place::ROOT.key("queue"), text)?;
+    call.caller.may_touch(&queue)?;
+    Ok(Some(queue))
+}
+
+fn state(query: &Query<'_>) -> Result<Option<StateKind>, Problem> {
     let state = query.get("state").map(|text| {
         let names = || StateKind::ALL.map(|kind| kind.name().to_owned()).to_vec();
         StateKind::parse(text).ok_or_else(|| {
@@ -79,7 +84,7 @@ fn filter(call: &Call, query: &Query<'_>) -> Result<JobFilter, Problem> {
                 .with("allowed", Detail::List(names()))
         })
     });
-    Ok(JobFilter { namespace: call.caller.namespace.clone(), queue, state: state.transpose()? })
+    state.transpose()
 }
 
 /// Reads a job with everything.
@@ -100,9 +105,9 @@ pub async fn get(call: Call) -> Answer {
     responses((status = 200, description = "What happened", body = TimelineView), Failures, NotFound),
 )]
 pub async fn timeline(call: Call) -> Answer {
-    let (job, namespace) = (named(&call)?, call.caller.namespace.clone());
+    let job = named(&call)?;
     let missing = Problem::not_found("job", &job.to_string());
-    let row = call.ports().read(move |reader| reader.job_row(&namespace, &job)).await?.ok_or(missing)?;
+    let row = call.ports().read(&call.caller, move |view| view.job_row(&job)).await?.ok_or(missing)?;
     call.ok(&TimelineView::from(&row))
 }
 

@@ -43,7 +43,7 @@ pub async fn follow(call: Call) -> Answer {
     let permit = call.stream_permit()?;
     let no = detail(&call, job).await?.job.no;
     // First the subscription, then the look: what happens between the two is told.
-    let subscription = call.ports().subscribe(vec![Topic::Job(no)], None);
+    let subscription = call.ports().subscribe(&call.caller, vec![Topic::Job(no)], None);
     let first = detail(&call, named(&call)?).await?;
     let (id, ended) = (first.job.id(), first.job.state.kind().is_terminal());
     let greeting = Frame::json("job", ended.then_some(&END as _), &JobView::full(&first));
@@ -91,16 +91,16 @@ impl Follow {
     }
 
     async fn progress(&self) -> Option<Frame> {
-        let (namespace, job) = (self.caller.namespace.clone(), JobRef::from(&self.id));
-        let row = self.ports.read(move |reader| reader.job_row(&namespace, &job)).await.ok()??;
+        let job = JobRef::from(&self.id);
+        let row = self.ports.read(&self.caller, move |view| view.job_row(&job)).await.ok()??;
         let progress = row.progress.as_ref()?;
         Some(Frame::json("progress", None, &ProgressView::from(progress)))
     }
 
     /// The whole job; the end of the stream if it is finished, gone or cannot be read.
     async fn whole(&mut self) -> Frame {
-        let (namespace, job) = (self.caller.namespace.clone(), JobRef::from(&self.id));
-        match self.ports.read(move |reader| reader.job(&namespace, &job)).await {
+        let job = JobRef::from(&self.id);
+        match self.ports.read(&self.caller, move |view| view.job(&job)).await {
             Ok(Some(detail)) => {
                 self.ended = detail.job.state.kind().is_terminal();
                 Frame::json("job", self.ended.then_some(&END as _), &JobView::full(&detail))

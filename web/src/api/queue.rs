@@ -3,7 +3,7 @@
 
 use actix_web::HttpResponse;
 use jobbie_broker::command::{ClearQueue, DeleteQueue, QueueSetting, SetQueue};
-use jobbie_broker::{Command, Name, QueueKey, Reply};
+use jobbie_broker::{Command, Name, Reply};
 
 use super::stats;
 use super::{BodyFailures, Failures, NotFound, Refused};
@@ -25,7 +25,7 @@ fn named(call: &Call) -> Result<Name, Problem> {
     responses((status = 200, description = "The queues, by name", body = QueuesView), Failures),
 )]
 pub async fn list(call: Call) -> Answer {
-    let body = stats::queues(call.ports(), &call.caller.namespace).await?;
+    let body = stats::queues(call.ports(), &call.caller).await?;
     Ok(HttpResponse::Ok().content_type(JSON).body(body))
 }
 
@@ -40,10 +40,12 @@ pub async fn get(call: Call) -> Answer {
 }
 
 async fn show(call: &Call, queue: &Name) -> Answer {
-    let key = QueueKey::new(&call.caller.namespace, queue);
-    let Some(row) = call.ports().queue(&key) else { return Err(Problem::not_found("queue", queue)) };
-    let rates = call.ports().rates(&key);
-    let oldest = call.ports().read(move |reader| reader.oldest_pending(&key)).await?;
+    let Some(row) = call.ports().queue(&call.caller, queue)? else {
+        return Err(Problem::not_found("queue", queue));
+    };
+    let rates = call.ports().rates(&call.caller, queue);
+    let name = queue.clone();
+    let oldest = call.ports().read(&call.caller, move |view| view.oldest_pending(&name)).await?;
     call.ok(&QueueView::new(queue, &row, &rates, oldest).with_minutes(&rates))
 }
 
@@ -126,7 +128,7 @@ pub async fn throttle(call: Call) -> Answer {
 pub async fn unthrottle(call: Call) -> Answer {
     let queue = named(&call)?;
     // A limit that is lifted should not create a queue.
-    if call.ports().queue(&QueueKey::new(&call.caller.namespace, &queue)).is_none() {
+    if call.ports().queue(&call.caller, &queue)?.is_none() {
         return Err(Problem::not_found("queue", &queue));
     }
     set(&call, QueueSetting::Throttle(None)).await

@@ -11,6 +11,6 @@ use crate::wire::throughput::ThroughputView;
     responses((status = 200, description = "Rates, latencies, and the last hour by minute", body = ThroughputView), Failures),
 )]
 pub async fn get(call: Call) -> Answer {
-    let rates = call.ports().throughput(&call.caller.namespace);
+    let rates = call.ports().throughput(&call.caller);
     call.ok(&ThroughputView::from(&rates))
 }

@@ -47,7 +47,7 @@ async fn finished(call: &Call, job: JobRef, deadline: Instant) -> Result<JobDeta
         return Ok(now);
     }
     // First the subscription, then the look: what happens between the two is told.
-    let mut subscription = call.ports().subscribe(vec![Topic::Job(now.job.no)], None);
+    let mut subscription = call.ports().subscribe(&call.caller, vec![Topic::Job(now.job.no)], None);
     let mut stopping = call.ports().stopping();
     loop {
         now = detail(call, job.clone()).await?;

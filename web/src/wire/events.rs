@@ -150,6 +150,15 @@ impl Wanted {
         })
     }
 
+    /// The queues that are named.
+    pub fn queues(&self) -> impl Iterator<Item = &Name> {
+        let topics = self.topics.iter().filter_map(|topic| match topic {
+            Topic::Queue(queue) => Some(queue),
+            _ => None,
+        });
+        topics.chain(&self.queues)
+    }
+
     /// True if the reader wants that event.
     #[must_use]
     pub fn wants(&self, event: &Event) -> bool {

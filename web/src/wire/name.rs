@@ -70,6 +70,14 @@ pub fn job(text: &str) -> Result<JobRef, Problem> {
     Err(Problem::not_found("job", &shown(text)))
 }
 
+/// The id of a key that should exist.
+///
+/// # Errors
+/// `NOT_FOUND` if no key can have that id.
+pub fn key_id(text: &str) -> Result<Name, Problem> {
+    if is_id(text) { Ok(text.into()) } else { Err(Problem::not_found("key", &shown(text))) }
+}
+
 /// Free text that serves as a name: at most `max` bytes, no control characters.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Schemas of the values that are not described by a derive: durations, priorities, queue names.
 
-use utoipa::openapi::schema::{AdditionalProperties, Object, OneOfBuilder, SchemaType, Type};
+use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, Object, OneOfBuilder, SchemaType, Type};
 use utoipa::openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -69,6 +69,16 @@ schema! {
 schema! {
     /// A queue's name.
     QueueName = RefOr::T(Schema::Object(string("the name of a queue; not `.` or `..`", "^[A-Za-z0-9_.:-]{1,128}$", "emails")))
+}
+
+schema! {
+    /// Queues by their names.
+    Globs = {
+        let glob = || string("a glob: `*` stands for any characters, `?` for one", "^[A-Za-z0-9_.:*?-]{1,128}$", "emails.*");
+        let list = ArrayBuilder::new().items(RefOr::T(Schema::Object(glob()))).min_items(Some(1)).max_items(Some(32));
+        let all = OneOfBuilder::new().item(glob()).item(list).description(Some("a glob, or a list of them"));
+        RefOr::T(Schema::OneOf(all.build()))
+    }
 }
 
 schema! {

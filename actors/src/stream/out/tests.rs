@@ -7,7 +7,9 @@ use jobbie_broker::job::JobSpec;
 use jobbie_broker::reply::LeasedJob;
 use jobbie_broker::state::Reason;
 use jobbie_broker::tables::mem::MemTables;
-use jobbie_broker::{Change, Command, Job, Json, Millis, Proposal, Reply, StateKind, Submission, Timestamp};
+use jobbie_broker::{
+    Change, Command, Job, Json, Millis, Proposal, Reply, Scope, StateKind, Submission, Timestamp,
+};
 
 use super::{Out, StreamNews};
 
@@ -24,8 +26,12 @@ fn leased(count: u32) -> Vec<LeasedJob> {
         stream_concurrency: Some(1),
         request: None,
     };
-    let submit =
-        |command: Command| Submission { by: "anonymous".into(), namespace: "default".into(), command };
+    let submit = |command: Command| Submission {
+        by: "anonymous".into(),
+        namespace: "default".into(),
+        scope: Scope::ALL,
+        command,
+    };
     let proposal = Proposal {
         at: Timestamp(1000),
         seed: 7,
