@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The command line: one file per subcommand, each of them an HTTP client of the public contract.
+//! The command line: one file per subcommand, nearly each of them an HTTP client of the public contract.
 //!
-//! No rules here and no access to the disk of a server: whatever these commands can do, any client can.
+//! No rules here and no access to the disk of a running server: whatever these commands can do, any client can.
+//! `restore`, `doctor` and `backup --data-dir` work on a directory that no server uses.
 
 mod ack;
+mod archive;
+mod backup;
 mod bench;
 mod body;
 mod completions;
 mod config;
+mod doctor;
 mod enqueue;
 mod events;
 mod exit;
@@ -22,6 +26,7 @@ mod out;
 mod progress;
 mod queues;
 mod release;
+mod restore;
 mod server;
 mod status;
 mod tree;
@@ -41,7 +46,7 @@ use out::{Format, Out};
 
 /// A durable job broker in one binary.
 ///
-/// `jobbie server` runs the broker; every other command talks to one over HTTP.
+/// `jobbie server` runs the broker; the other commands talk to one over HTTP, but for those with --data-dir.
 #[derive(Debug, Parser)]
 #[command(name = "jobbie", version, propagate_version = true, after_help = exit::HELP, max_term_width = 110)]
 #[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
@@ -98,6 +103,9 @@ enum Command {
     Bench(bench::Command),
     Config(Box<config::Command>),
     Completions(completions::Command),
+    Backup(backup::Command),
+    Restore(restore::Command),
+    Doctor(doctor::Command),
 }
 
 /// What a command works with.
@@ -122,6 +130,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Server(command) => command.run(),
         Command::Config(command) => command.run(cli.global.out()).map(ExitCode::from),
         Command::Completions(command) => command.run(cli.global.out()).map(ExitCode::from),
+        Command::Restore(command) => command.run(cli.global.out()).map(ExitCode::from),
+        Command::Doctor(command) => command.run(cli.global.out()).map(ExitCode::from),
         command => call(cli.global, command).map(ExitCode::from),
     }
 }
@@ -149,9 +159,12 @@ fn call(global: Global, command: Command) -> Result<Exit> {
             out: global.out(),
         };
         match command {
-            Command::Server(_) | Command::Config(_) | Command::Completions(_) => {
-                Err(exit::usage("this command is no client of a server"))
-            }
+            Command::Server(_)
+            | Command::Config(_)
+            | Command::Completions(_)
+            | Command::Restore(_)
+            | Command::Doctor(_) => Err(exit::usage("this command is no client of a server")),
+            Command::Backup(command) => command.run(&context).await,
             Command::Enqueue(command) => command.run(&context).await,
             Command::Fetch(command) => command.run(&context).await,
             Command::Ack(command) => command.run(&context).await,

@@ -12,6 +12,7 @@
 //! * a call that is not safe to repeat says so with [`Call::once`] and is written at most once.
 
 mod address;
+mod body;
 mod error;
 mod http1;
 mod repeat;
@@ -29,6 +30,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use address::{Base, segment};
+pub use body::Body;
 pub use error::{Error, Refusal};
 pub use http1::{Conn, Head};
 pub use sse::{Event, EventStream, Parser as SseParser};
@@ -36,6 +38,8 @@ pub use token::unique_token;
 
 /// How long a call may take when it is not a long poll: far above the slowest healthy commit.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the head of a long answer may take: writing a snapshot of millions of jobs takes seconds.
+pub const OPEN_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long a TCP connect may take; a loopback or data-centre connect takes milliseconds.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest answer that is read into memory: the contract's largest is a 16 MiB batch, plus its envelope.
@@ -219,6 +223,25 @@ impl Client {
         match tokio::time::timeout(CALL_TIMEOUT, opening).await {
             Ok(done) => done,
             Err(_) => Err(Error::TimedOut { authority: self.base.authority(), after: CALL_TIMEOUT }),
+        }
+    }
+
+    /// Opens a `GET` below `/api/v1` whose answer is too long for memory.
+    pub async fn open(&self, path: &str) -> Result<Body, Error> {
+        let request = self.request_bytes(&Call::new("GET", path), "*/*", &[]);
+        let mut conn = self.connect().await?;
+        let opening = async {
+            let (head, mut framing) = conn.send_and_read_head(&request).await.map_err(|e| self.broken(e))?;
+            if head.status != 200 {
+                let mut body = Vec::new();
+                conn.read_all(&mut framing, &mut body, MAX_ANSWER).await.map_err(|e| self.broken(e))?;
+                return Err(Error::Refused(Refusal::read(head.status, head.retry_after, &body)));
+            }
+            Ok(framing)
+        };
+        match tokio::time::timeout(OPEN_TIMEOUT, opening).await {
+            Ok(framing) => Ok(Body::new(conn, framing?, self.base.authority())),
+            Err(_) => Err(Error::TimedOut { authority: self.base.authority(), after: OPEN_TIMEOUT }),
         }
     }
 

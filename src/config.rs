@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use jobbie_broker::Millis;
 use jobbie_store::Durability;
+use jobbie_store::fault_point::Plan;
 use jobbie_web::TlsFiles;
 use jobbie_web::forwarded::Network;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,8 @@ const RETENTION: Millis = Millis::from_secs(7 * 24 * 3600);
 const MAX_PAYLOAD: usize = 256 * 1024;
 /// A payload travels in one log entry; beyond this it would delay everybody else's.
 const LARGEST_PAYLOAD: usize = 8 * 1024 * 1024;
+/// What is kept free: acks, retries and deletes of minutes, and the snapshot of a state of usual size.
+const DISK_RESERVE: u64 = 256 * 1024 * 1024;
 /// `docker stop` kills after 10 s; this leaves room for what stops after HTTP.
 const GRACE: Duration = Duration::from_secs(5);
 /// A healthy call takes milliseconds; a second is what its caller notices.
@@ -65,6 +68,13 @@ struct Settings {
     /// Remove finished jobs after this long; `none` keeps them [default: 7d]
     #[arg(long, env = "JOBBIE_RETENTION", value_name = "SPAN")]
     retention: Option<String>,
+    /// Keep only the newest N finished jobs of each queue and state; `none` does not count [default: none]
+    #[arg(long, env = "JOBBIE_RETENTION_COUNT", value_name = "N")]
+    retention_count: Option<String>,
+    /// Refuse new jobs when less than this is free on the disk; ack, fail and delete still pass. 0 never
+    /// refuses [default: 256MiB]
+    #[arg(long, env = "JOBBIE_DISK_RESERVE", value_name = "SIZE")]
+    disk_reserve: Option<String>,
     /// Largest payload of a job, 1KiB to 8MiB [default: 256KiB]
     #[arg(long, env = "JOBBIE_MAX_PAYLOAD", value_name = "SIZE")]
     max_payload: Option<String>,
@@ -123,6 +133,10 @@ pub struct Config {
     pub durability: Durability,
     /// Finished jobs are removed after this long; `None` keeps them.
     pub retention: Option<Millis>,
+    /// Of each queue's finished jobs in each state that many stay; `None` does not count.
+    pub retention_count: Option<u64>,
+    /// Free bytes of the disk below which new jobs are refused; 0 never refuses.
+    pub disk_reserve: u64,
     /// Largest payload in bytes.
     pub max_payload: usize,
     /// Everything is below this path; the HTTP server checks it.
@@ -151,6 +165,8 @@ pub struct Config {
     pub admin_key: Option<first_key::Chosen>,
     /// Routes for tests of crashes; only by an environment variable, never by file or flag.
     pub debug_routes: bool,
+    /// Where the store fails from the start, for the same tests and by the same way only.
+    pub fault: Option<Plan>,
 }
 
 impl ServerArgs {
@@ -168,7 +184,11 @@ impl ServerArgs {
         let admin_key = std::env::var("JOBBIE_ADMIN_KEY").ok();
         let settings = self.settings.or(file);
         let admin_key = first_key::chosen(admin_key, settings.admin_key_file.as_deref())?;
-        Ok(Config { debug_routes, admin_key, ..settings.check()? })
+        let fault = match std::env::var("JOBBIE_DEBUG_FAULT") {
+            Ok(plan) if debug_routes => Some(plan.parse().map_err(anyhow::Error::msg)?),
+            _ => None,
+        };
+        Ok(Config { debug_routes, admin_key, fault, ..settings.check()? })
     }
 }
 
@@ -186,6 +206,8 @@ impl Settings {
             data_dir: self.data_dir.or(other.data_dir),
             durability: self.durability.or(other.durability),
             retention: self.retention.or(other.retention),
+            retention_count: self.retention_count.or(other.retention_count),
+            disk_reserve: self.disk_reserve.or(other.disk_reserve),
             max_payload: self.max_payload.or(other.max_payload),
             base_path: self.base_path.or(other.base_path),
             tls_cert: self.tls_cert.or(other.tls_cert),
@@ -221,6 +243,14 @@ impl Settings {
                 Some("none") => None,
                 Some(text) => Some(Millis(u64::try_from(span("retention", text)?.as_millis())?)),
             },
+            retention_count: match self.retention_count.as_deref() {
+                None | Some("none") => None,
+                Some(text) => match text.parse() {
+                    Ok(count) => Some(count),
+                    Err(_) => bail!("retention-count is a whole number of jobs or none, not {text}"),
+                },
+            },
+            disk_reserve: self.disk_reserve.as_deref().map_or(Ok(DISK_RESERVE), disk_reserve)?,
             max_payload: self.max_payload.as_deref().map_or(Ok(MAX_PAYLOAD), payload_size)?,
             base_path: self.base_path.unwrap_or_else(|| "/".to_owned()),
             tls: match (self.tls_cert, self.tls_key) {
@@ -258,6 +288,7 @@ impl Settings {
             public_metrics: self.public_metrics.unwrap_or(false),
             admin_key: None,
             debug_routes: false,
+            fault: None,
         })
     }
 }
@@ -296,20 +327,32 @@ fn span(name: &str, text: &str) -> Result<Duration> {
     text.parse::<Span>().map(Span::duration).map_err(|error| anyhow::anyhow!("{name}: {error}"))
 }
 
-/// Bytes: a number with B, KiB or MiB behind it.
-fn payload_size(text: &str) -> Result<usize> {
+/// Bytes: a number with B, KiB, MiB, GiB or TiB behind it.
+fn bytes(text: &str) -> Option<u64> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
-    let factor = match unit {
-        "" | "B" => Some(1),
-        "KiB" => Some(1024),
-        "MiB" => Some(1024 * 1024),
-        _ => None,
+    let shift = match unit {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return None,
     };
-    let size = number.parse::<usize>().ok().zip(factor).and_then(|(n, factor)| n.checked_mul(factor));
-    match size {
+    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+fn payload_size(text: &str) -> Result<usize> {
+    match bytes(text).and_then(|size| usize::try_from(size).ok()) {
         Some(size @ 1024..=LARGEST_PAYLOAD) => Ok(size),
         _ => bail!("max-payload is from 1KiB to 8MiB, as in 256KiB, not {text}"),
+    }
+}
+
+fn disk_reserve(text: &str) -> Result<u64> {
+    match bytes(text) {
+        Some(size) => Ok(size),
+        None => bail!("disk-reserve is a size, as in 256MiB, 2GiB or 0, not {text}"),
     }
 }
 
@@ -331,6 +374,8 @@ mod tests {
         assert_eq!(config.bind.to_string(), "127.0.0.1:8080");
         assert_eq!(config.durability, Durability::Fsync);
         assert_eq!(config.retention, Some(RETENTION));
+        assert_eq!(config.disk_reserve, 256 << 20);
+        assert_eq!(settings("disk-reserve = '2GiB'").unwrap().disk_reserve, 2 << 30);
         assert_eq!((config.max_payload, config.base_path.as_str()), (262_144, "/"));
         assert_eq!((config.otlp_endpoint, config.trace_share), (None, 1.0));
         assert_eq!(config.slow_request, Some(Duration::from_secs(1)));
@@ -396,6 +441,9 @@ mod tests {
             ("bind = 'everywhere'", "127.0.0.1:8080"),
             ("retention = 'soon'", "retention"),
             ("max-payload = '1GiB'", "1KiB to 8MiB"),
+            ("retention-count = '-1'", "whole number"),
+            ("disk-reserve = '10%'", "256MiB, 2GiB or 0"),
+            ("disk-reserve = '99999999TiB'", "256MiB, 2GiB or 0"),
             ("http-workers = 0", "1 to 256"),
             ("log-format = 'xml'", "text or json"),
             ("slow-request = 'x'", "slow-request"),

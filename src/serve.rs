@@ -39,9 +39,19 @@ pub fn run(config: Config) -> Result<ExitCode> {
     let web = web_config(&config);
     jobbie_web::check(&web)?;
     let store = Options { durability: config.durability, ..Options::new(&config.data_dir) };
+    if let Some(plan) = config.fault {
+        jobbie_store::fault_point::arm(Some(plan));
+    }
     let telemetry = config.otlp_endpoint.clone().map(Prepared::new);
     let tracer = telemetry.as_ref().map_or_else(Tracer::default, |otlp| otlp.tracer(config.trace_share));
-    let node = Node::open(&Settings { retention: config.retention, tracer, ..Settings::new(store) })
+    let settings = Settings {
+        retention: config.retention,
+        retention_count: config.retention_count,
+        disk_reserve: config.disk_reserve,
+        tracer,
+        ..Settings::new(store)
+    };
+    let node = Node::open(&settings)
         .with_context(|| format!("the data directory {} cannot be opened", config.data_dir.display()))?;
     if config.durability == Durability::Relaxed {
         tracing::warn!(
@@ -120,7 +130,7 @@ fn web_config(config: &Config) -> WebConfig {
     WebConfig {
         bind: vec![config.bind],
         base_path: config.base_path.clone(),
-        limits: Limits { payload: config.max_payload, ..Limits::default() },
+        limits: Limits { payload: config.max_payload, retention: config.retention, ..Limits::default() },
         workers: config.http_workers,
         slow_request: config.slow_request,
         max_connections: connections(),

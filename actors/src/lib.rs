@@ -7,6 +7,7 @@
 
 mod applied;
 pub mod clock;
+pub mod disk_guard;
 pub mod dispatch;
 pub mod metrics;
 pub mod node;

@@ -95,6 +95,7 @@ pub struct Metrics {
     apply: Histogram,
     fsync: Histogram,
     exported: Family<OutcomeLabels, Counter>,
+    storage_refused: Counter,
 }
 
 impl Default for Metrics {
@@ -159,6 +160,11 @@ impl Default for Metrics {
                 disk_seconds()
             ),
             fsync: metric!("raft_fsync_seconds", "One sync of the log", disk_seconds()),
+            storage_refused: metric!(
+                "storage_refused",
+                "Calls refused with STORAGE_FULL",
+                Counter::default()
+            ),
             exported: metric!(
                 "otlp_items",
                 "Spans and metric points that were sent to the collector, or dropped",
@@ -234,6 +240,11 @@ impl Metrics {
         self.leader.set(i64::from(leads));
         self.term.set(whole(term));
         self.commit_lag.set(whole(commit_lag));
+    }
+
+    /// Counts calls that are refused because the disk is nearly full.
+    pub(crate) fn storage_refused(&self) -> Counter {
+        self.storage_refused.clone()
     }
 
     /// Counts a group of entries that were applied together.

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::applied::Hearers;
 use crate::clock::Clock;
+use crate::disk_guard::DiskGuard;
 use crate::dispatch::rates::Rates;
 use crate::dispatch::ring::EventRing;
 use crate::dispatch::{Dispatch, DispatchParts};
@@ -42,6 +43,10 @@ pub struct Settings {
     pub store: jobbie_store::Options,
     /// Finished jobs are removed after this long; `None` keeps them for ever.
     pub retention: Option<Millis>,
+    /// Of each queue's jobs in each terminal state that many stay, the ones that finished last; `None` keeps all.
+    pub retention_count: Option<u64>,
+    /// Bytes of free disk below which new jobs are refused; 0 never refuses.
+    pub disk_reserve: u64,
     /// Bytes of log after which a snapshot is taken and the log behind it is removed.
     pub snapshot_after: u64,
     /// Where spans go; off unless somebody wants them.
@@ -49,10 +54,18 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults for a store: finished jobs stay, and snapshots are taken as rarely as disk space allows.
+    /// The defaults for a store: finished jobs stay, no disk space is kept back, and snapshots are taken as rarely
+    /// as disk space allows.
     #[must_use]
     pub fn new(store: jobbie_store::Options) -> Self {
-        Self { store, retention: None, snapshot_after: SNAPSHOT_AFTER, tracer: Tracer::default() }
+        Self {
+            store,
+            retention: None,
+            retention_count: None,
+            disk_reserve: 0,
+            snapshot_after: SNAPSHOT_AFTER,
+            tracer: Tracer::default(),
+        }
     }
 }
 
@@ -76,6 +89,7 @@ pub struct Parts {
     watcher: Slot<RaftNode>,
     snapshot_after: u64,
     queues: Queues,
+    disk: Arc<DiskGuard>,
 }
 
 impl Node {
@@ -97,6 +111,9 @@ impl Node {
         let queues = Queues::new(reader.clone(), clock.clone(), proposer.clone());
         hearers.tell(queues.clone());
         let (alarm, rates) = (Arc::new(Alarm::default()), Arc::new(Rates::default()));
+        let raft: Arc<OnceLock<Raft>> = Arc::default();
+        let disk =
+            Arc::new(DiskGuard::new(&settings.store.dir, settings.disk_reserve, metrics.storage_refused()));
         let (dispatch, scheduler) = (Slot::new(MAILBOX), Slot::new(MAILBOX));
         let ports = Ports::new(Inner {
             clock: clock.clone(),
@@ -114,6 +131,9 @@ impl Node {
             tree: OnceLock::new(),
             node: NodeFacts { node_id, durability: settings.store.durability, started_at: clock.now() },
             streams: Streams::default(),
+            disk: disk.clone(),
+            raft: raft.clone(),
+            backup: tokio::sync::Mutex::default(),
         });
         let dispatch_parts = DispatchParts {
             known: log.stats().last_index.unwrap_or(0),
@@ -131,12 +151,13 @@ impl Node {
             alarm,
             leadership: leadership.subscribe(),
             retention: settings.retention,
+            retention_count: settings.retention_count,
             rates,
         };
         let parts = Parts {
             opened: Arc::new(Mutex::new(Some((opened, proposals)))),
             log,
-            raft: Arc::default(),
+            raft,
             reader,
             clock,
             metrics,
@@ -146,6 +167,7 @@ impl Node {
             watcher: Slot::new(1),
             snapshot_after: settings.snapshot_after,
             queues,
+            disk,
         };
         Ok(Self { ports, parts })
     }
@@ -154,6 +176,12 @@ impl Node {
     #[must_use]
     pub fn ports(&self) -> &Ports {
         &self.ports
+    }
+
+    /// The clock that everything here goes by, for tests of what happens in a day.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.parts.clock
     }
 
     /// Starts the tree with the children that others add: those of optional features, and the HTTP server.
@@ -225,10 +253,18 @@ impl Parts {
     pub(crate) fn raft_node(&self) -> ChildSpec {
         let (raft, reader) = (self.raft.clone(), self.reader.clone());
         let (leadership, metrics) = (self.leadership.clone(), self.metrics.clone());
-        let snapshot_after = self.snapshot_after;
+        let (snapshot_after, disk) = (self.snapshot_after, self.disk.clone());
         actor("raft-node", &self.watcher, move |epoch| {
             let raft = raft.get().expect("raft-runtime is ready before raft-node starts").clone();
-            RaftNode::new(epoch, raft, reader.clone(), leadership.clone(), metrics.clone(), snapshot_after)
+            RaftNode::new(
+                epoch,
+                raft,
+                reader.clone(),
+                leadership.clone(),
+                metrics.clone(),
+                snapshot_after,
+                disk.clone(),
+            )
         })
         .family("raft-node")
     }
@@ -243,6 +279,11 @@ impl Parts {
     /// The handle of the queue actors' supervisor.
     pub(crate) fn queues(&self) -> &Children {
         self.queues.children()
+    }
+
+    /// The watch over the free space of the disk.
+    pub(crate) fn disk_guard(&self) -> ChildSpec {
+        self.disk.child()
     }
 
     /// The scheduler actor.

@@ -4,6 +4,7 @@
 //! A port survives the restart of what is behind it. Full and restarting are answers, not waits; a write
 //! whose outcome is not known says so and is never reported as failed.
 
+mod backup;
 mod caller;
 mod error;
 mod fetch;
@@ -15,10 +16,10 @@ mod visible;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use jobbie_broker::{Command, Document, Name, Queue, QueueKey, Reply, Submission, Timestamp};
-pub use jobbie_store::Durability;
+use jobbie_broker::{Command, Document, JobRef, Name, Queue, QueueKey, Reply, Submission, Timestamp};
 pub use jobbie_store::blocking::forbid as forbid_blocking;
 pub use jobbie_store::query::{self, Cursor, JobDetail, NamedQueue, Page, Reader};
+pub use jobbie_store::{Durability, SnapshotFile};
 use tokio::sync::watch;
 
 pub use crate::dispatch::Topic;
@@ -38,12 +39,15 @@ pub use info::NodeInfo;
 pub use view::View;
 
 use crate::clock::Clock;
+use crate::disk_guard::DiskGuard;
+pub use crate::disk_guard::DiskRoom;
 use crate::dispatch::messages::Subscribe;
 use crate::dispatch::rates::Rates;
 use crate::dispatch::ring::EventRing;
 use crate::queue::Queues;
 use crate::raft_node::Leadership;
 use crate::raft_node::proposer::Proposer;
+use crate::raft_node::runtime::Raft;
 use crate::scheduler::messages::Beat;
 use crate::stream::Streams;
 use crate::supervise::{Port, Tree};
@@ -98,6 +102,10 @@ pub(crate) struct Inner {
     pub tree: OnceLock<Tree>,
     pub node: NodeFacts,
     pub streams: Streams,
+    pub disk: Arc<DiskGuard>,
+    pub raft: Arc<OnceLock<Raft>>,
+    /// Held by the one call that waits for a snapshot.
+    pub backup: tokio::sync::Mutex<()>,
 }
 
 impl Ports {
@@ -113,13 +121,18 @@ impl Ports {
     /// mode, on disk.
     ///
     /// # Errors
-    /// [`PortError::Unknown`] if it may have happened, any other error if it has not.
+    /// [`PortError::Unknown`] if it may have happened, any other error if it has not;
+    /// [`PortError::StorageFull`] only for commands that add jobs.
     pub async fn propose(&self, caller: &Caller, command: impl Into<Command>) -> Result<Decided, PortError> {
+        let command = command.into();
+        if self.inner.disk.room().full && command.adds_jobs() && !self.is_repeat(caller, &command).await? {
+            self.inner.disk.admit()?;
+        }
         let submission = Submission {
             by: caller.by.clone(),
             namespace: caller.namespace.clone(),
             scope: caller.scope.clone(),
-            command: command.into(),
+            command,
         };
         let span = self.inner.tracer.child("propose");
         let name = submission.command.name();
@@ -129,6 +142,41 @@ impl Ports {
             self.inner.tracer.proposed(span, &decided);
         }
         decided
+    }
+
+    /// True for an enqueue that was answered before: its answer is in the state and takes no room.
+    async fn is_repeat(&self, caller: &Caller, command: &Command) -> Result<bool, PortError> {
+        let Command::Enqueue(enqueue) = command else { return Ok(false) };
+        let Caller { by, namespace, .. } = caller.clone();
+        let id = match enqueue.jobs.as_slice() {
+            [job] => job.id.clone().map(JobRef::Chosen),
+            _ => None,
+        };
+        let request = enqueue.request.clone();
+        self.read_everything(move |reader| {
+            if let Some(request) = request
+                && reader.is_remembered(&namespace, &by, &request)?
+            {
+                return Ok(true);
+            }
+            id.map_or(Ok(false), |id| Ok(reader.job_row(&namespace, &id)?.is_some()))
+        })
+        .await
+    }
+
+    /// The room on the disk, as of the last quarter of a second.
+    #[must_use]
+    pub fn disk_room(&self) -> DiskRoom {
+        self.inner.disk.room()
+    }
+
+    /// Arms a fault point of the store (`POINT:N:crash|fail|full`), for tests of what that loses (nothing).
+    ///
+    /// # Errors
+    /// With a sentence if the plan is none.
+    pub fn arm_fault(&self, plan: &str) -> Result<(), String> {
+        jobbie_store::fault_point::arm(Some(plan.parse()?));
+        Ok(())
     }
 
     /// Asks the applied state something for a caller, on a thread that may block.
@@ -255,6 +303,7 @@ impl Ports {
                 now: inner.clock.now(),
                 node_id: inner.node.node_id,
                 durability: inner.node.durability,
+                room: inner.disk.room(),
             })
         };
         let text = self.read_everything(ask).await?;

@@ -21,7 +21,8 @@ pub fn tree(parts: &Parts, optional: Vec<ChildSpec>, http: ChildSpec) -> Supervi
                 .budget(5, secs(30))
                 .child(parts.dispatch())
                 .child(dynamic(QUEUES, parts.queues()).one_for_one().budget(20, secs(60)))
-                .child(parts.scheduler()),
+                .child(parts.scheduler())
+                .child(parts.disk_guard()),
         )
         .child(
             supervisor("optional")

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use bed::{Bed, HANG, ack, caller, claim, claim_for, enqueue, fetch, in_time, key, start, state_of};
+use bed::{Bed, HANG, ack, caller, claim, claim_for, enqueue, fetch, in_time, start, state_of};
 use jobbie_actors::Ports;
 use jobbie_actors::ports::{Decided, PortError, StreamNews, StreamRequest};
 use jobbie_broker::command::{Enqueue, Fetch, QueueSetting, SetQueue};
@@ -51,7 +51,7 @@ async fn served(waiting: Waiting<'_>) -> (u64, Vec<JobNo>) {
 
 /// The log index and the numbers of the jobs.
 async fn enqueue_in(ports: &Ports, queues: &[&str]) -> (u64, Vec<JobNo>) {
-    let jobs = queues.iter().map(|queue| JobSpec::new(*queue, Json::null())).collect();
+    let jobs = queues.iter().map(|queue| JobSpec::new(queue, Json::null())).collect();
     let decided = ports.propose(&caller(), Enqueue { jobs, request: None }).await.unwrap();
     match decided.reply {
         Reply::Enqueued(jobs) => (decided.index, jobs.iter().map(|enqueued| enqueued.job.no).collect()),
@@ -64,7 +64,7 @@ async fn set(ports: &Ports, queue: &str, setting: QueueSetting) {
 }
 
 fn fetched(bed: &Bed, queue: &str) -> u64 {
-    bed.ports.queue(&key(queue)).map_or(0, |row| row.totals.fetched)
+    bed.ports.queue(&caller(), &queue.into()).unwrap().map_or(0, |row| row.totals.fetched)
 }
 
 #[actix::test]

@@ -15,7 +15,7 @@ use jobbie_actors::Ports;
 use jobbie_actors::ports::{Caller, JobStream, News, PortError, StreamNews, StreamRequest, Topic};
 use jobbie_actors::supervise::{NodeView, State};
 use jobbie_broker::command::{
-    Cancel, Enqueue, HeartbeatItem, LeaseRef, PutDoc, PutDocs, QueueSetting, SetQueue,
+    Ack, AckItem, Cancel, Enqueue, HeartbeatItem, LeaseRef, PutDoc, PutDocs, QueueSetting, SetQueue,
 };
 use jobbie_broker::document::Expect;
 use jobbie_broker::job::{Due, JobSpec};
@@ -59,6 +59,69 @@ async fn finished_jobs_go_when_their_time_is_over_and_waiting_ones_stay() {
     );
     let violations = bed.ports.read_everything(|reader| reader.check()).await.unwrap();
     assert!(violations.is_empty(), "{violations:?}");
+    bed.stop().await;
+}
+
+#[actix::test]
+async fn of_finished_jobs_only_the_newest_stay() {
+    let keep = |settings: &mut jobbie_actors::Settings| settings.retention_count = Some(2);
+    let bed = start_with(tempfile::tempdir().unwrap(), keep).await;
+    let jobs = enqueue(&bed.ports, "mail", &["1", "2", "3", "4", "5", "6"]).await;
+    for _ in 0..5 {
+        let leased = claim(&bed.ports, "mail", Duration::ZERO).await;
+        assert!(ack(&bed.ports, &leased[0]).await);
+    }
+    let bed = start_with(bed.stop().await, keep).await;
+    until_queue(&bed, "mail", |queue| queue.count(StateKind::Completed) == 2).await;
+    assert_eq!(state_of(&bed.ports, &jobs[4]).await, StateKind::Completed, "the newest is one of them");
+    assert_eq!(state_of(&bed.ports, &jobs[5]).await, StateKind::Pending, "what has not run stays");
+    bed.stop().await;
+}
+
+/// fjall keeps a journal for as long as one keyspace has rows of it in memory only, so a keyspace that is hardly
+/// written could keep them all (fjall #288), and finished jobs and the log could pile up as well.
+#[actix::test]
+async fn a_day_of_churn_keeps_the_disk_within_twice_what_is_there() {
+    const MIB: u64 = 1 << 20;
+    /// Journals (64 MiB of full ones and one that is being written), two segments of the log, memtables that are
+    /// being merged, and what waits for the next snapshot.
+    const CONSTANT: u64 = 192 * MIB;
+    const KEPT: u64 = 3600;
+    let small = |settings: &mut jobbie_actors::Settings| {
+        settings.store.segment_bytes = 4 * MIB;
+        settings.store.write_buffer_bytes = 8 * MIB;
+        settings.snapshot_after = 16 * MIB;
+        settings.retention = Some(Millis::from_secs(KEPT));
+    };
+    let bed = start_with(tempfile::tempdir().unwrap(), small).await;
+    // Idle from here on, with rows in every keyspace: a body apart from its job, a unique key, a timer.
+    let body = format!("\"{}\"", "x".repeat(16 * 1024));
+    enqueue(&bed.ports, "idle", &[body.as_str(); 4]).await;
+    let mut written = 0;
+    let mut most = 0;
+    for half_hour in 0..48u64 {
+        let jobs = vec![body.as_str(); 100];
+        for _ in 0..4 {
+            written += jobs.len() as u64 * body.len() as u64;
+            enqueue(&bed.ports, "churn", &jobs).await;
+            let leased = claim_for(&bed.ports, fetch("churn", 100, Millis::from_secs(60)), HANG).await;
+            let item =
+                |leased: &LeasedJob| AckItem { lease: lease_of(leased), result: None, checkpoint: None };
+            let items = leased.iter().map(item).collect();
+            bed.ports.propose(&caller(), Ack { items }).await.unwrap();
+        }
+        bed.clock.advance(Millis::from_secs(1800));
+        // Two half hours of jobs are within the retention.
+        until_queue(&bed, "churn", |queue| queue.count(StateKind::Completed) <= 800).await;
+        let live = (400 * half_hour.min(2) + 404) * body.len() as u64;
+        let disk = bed.ports.info().await.unwrap().disk;
+        let used = disk.log_bytes + disk.state_bytes + disk.journal_bytes;
+        most = most.max(used.saturating_sub(2 * live));
+        assert!(used <= 2 * live + CONSTANT, "after {half_hour} half hours: {disk:?}, {live} bytes live");
+    }
+    assert!(written > 3 * CONSTANT / 2, "{written} bytes are too few to show anything");
+    assert_eq!(bed.ports.queue(&caller(), &"idle".into()).unwrap().unwrap().count(StateKind::Pending), 4);
+    println!("written {} MiB, most {} MiB above twice what was live", written / MIB, most / MIB);
     bed.stop().await;
 }
 

@@ -377,6 +377,22 @@ pub struct Purge {
     pub finished_before: Timestamp,
     /// At most that many.
     pub limit: u32,
+    /// Of each terminal state only that many stay, the ones that finished last.
+    #[serde(default = "all")]
+    pub keep: u64,
+}
+
+/// No bound, which is what commands mean that were written before there was one.
+const fn all() -> u64 {
+    u64::MAX
+}
+
+impl Command {
+    /// True if it may add jobs, which is what is refused when there is no room for more.
+    #[must_use]
+    pub const fn adds_jobs(&self) -> bool {
+        matches!(self, Self::Enqueue(_) | Self::CloneJob(_))
+    }
 }
 
 /// Remembered calls whose time has passed.

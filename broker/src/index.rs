@@ -33,6 +33,13 @@ pub struct IndexRows {
     pub timers: [Option<DueKey>; 2],
 }
 
+/// When a finished job goes by its own retention; not before it has stopped to answer for its unique key.
+fn removal(job: &Job, finished_at: Timestamp) -> Option<Timestamp> {
+    let at = finished_at.after(job.options.retention?);
+    let held = job.options.unique.as_ref().filter(|_| matches!(job.state, State::Completed { .. }));
+    Some(held.map_or(at, |unique| at.max(job.created_at.after(unique.period))))
+}
+
 /// The index rows that belong to a job.
 #[must_use]
 pub fn rows_of(job: &Job) -> IndexRows {
@@ -68,7 +75,7 @@ pub fn rows_of(job: &Job) -> IndexRows {
                 at: *at,
                 job: job.no,
             }),
-            timers: [None, None],
+            timers: [removal(job, *at).map(|at| due(Timer::Removal, at)), None],
         },
     }
 }

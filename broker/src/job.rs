@@ -43,6 +43,9 @@ pub struct Options {
     pub parent_id: Option<Name>,
     /// W3C `traceparent` of the enqueue.
     pub trace: Option<Name>,
+    /// How long after its end it stays, if that is shorter than the server's retention.
+    #[serde(default)]
+    pub retention: Option<Millis>,
 }
 
 impl Default for Options {
@@ -57,6 +60,7 @@ impl Default for Options {
             on_crash_queue: None,
             parent_id: None,
             trace: None,
+            retention: None,
         }
     }
 }

@@ -99,6 +99,7 @@ fn options() -> Options {
         on_crash_queue: Some(name("quarantine")),
         parent_id: Some(name("parent")),
         trace: Some(name("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
+        retention: Some(Millis::from_secs(3600)),
     }
 }
 
@@ -166,7 +167,7 @@ fn commands() -> Vec<Command> {
         TermStarted {}.into(),
         Promote { limit: 1000 }.into(),
         Reclaim { leases: vec![(JobNo(7), token())] }.into(),
-        Purge { queue: name("mail"), finished_before: time(0), limit: 1000 }.into(),
+        Purge { queue: name("mail"), finished_before: time(0), limit: 1000, keep: 500 }.into(),
         ForgetRequests { limit: 1000 }.into(),
         Retry { job: chosen() }.into(),
         Cancel { job: chosen() }.into(),
@@ -444,4 +445,21 @@ fn bytes_of_another_version_are_refused() {
     let unknown = codec::encode(&(99u8, ()));
     let error = codec::decode::<Command>(&unknown).unwrap_err().to_string();
     assert!(error.contains("command 99 is not known"), "{error}");
+}
+
+/// Fields that were appended since mean what was so before there were any.
+#[test]
+fn what_was_written_before_retention_had_fields_of_its_own_still_reads() {
+    fn old<V: DeserializeOwned>(name: &str) -> V {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/before_retention");
+        codec::decode(&from_hex(&std::fs::read_to_string(path.join(name)).unwrap())).unwrap()
+    }
+    let purge: Command = old("command_11_Purge.hex");
+    let expected = Purge { queue: name("mail"), finished_before: time(0), limit: 1000, keep: u64::MAX };
+    assert_eq!(purge, expected.into());
+    let Command::Enqueue(enqueue) = old("command_01_Enqueue.hex") else { panic!("another command") };
+    let expected = Options { retention: None, ..options() };
+    assert_eq!(enqueue.jobs[0].options, expected);
+    let job: Job = old("job_completed.hex");
+    assert_eq!(job.options, expected);
 }

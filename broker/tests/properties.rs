@@ -242,6 +242,7 @@ fn extreme_spec() -> impl Strategy<Value = JobSpec> {
                 retry,
                 timeout: timeout.map(Millis),
                 unique: period.map(|ms| Unique { key: "k".into(), period: Millis(ms) }),
+                retention: period.map(Millis),
                 max_crashes,
                 ..Options::default()
             },
@@ -268,7 +269,7 @@ fn extreme() -> impl Strategy<Value = Command> {
         2 => edge32().prop_map(|limit| Promote { limit }.into()),
         1 => edge32().prop_map(|limit| ForgetRequests { limit }.into()),
         1 => (edge(), edge32()).prop_map(move |(at, limit)| {
-            Purge { queue: queue(), finished_before: Timestamp(at), limit }.into()
+            Purge { queue: queue(), finished_before: Timestamp(at), limit, keep: at }.into()
         }),
         1 => prop::collection::vec(pair(), 0..4).prop_map(|leases| Reclaim { leases }.into()),
         1 => (pair(), edge()).prop_map(|((job, token), at)| {
@@ -289,7 +290,7 @@ proptest! {
         steps in prop::collection::vec(prop_oneof![
             3 => extreme().prop_map(Ok),
             3 => bed::op().prop_map(Err),
-            1 => edge().prop_map(|at| Ok(Command::from(Purge { queue: "time".into(), finished_before: Timestamp(at), limit: 0 }))),
+            1 => edge().prop_map(|at| Ok(Command::from(Purge { queue: "time".into(), finished_before: Timestamp(at), limit: 0, keep: u64::MAX }))),
         ], 1..40),
     ) {
         let mut bed = Bed::new();

@@ -5,6 +5,9 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use jobbie_store::restore::RestoreError;
+use jobbie_store::{Fault, OpenError};
+
 use crate::client::Error;
 
 /// The explanation at the end of `jobbie --help`.
@@ -16,6 +19,7 @@ Exit codes:
   2  the command line is wrong
   3  no connection to the server; nothing was sent
   4  nothing there: no job to fetch, a wait ran out, or no such job or queue
+ 65  the data directory or an archive is damaged, or of a newer format: starting again does not help
  70  a part of the server failed for good, and `jobbie server` ended";
 
 /// How a command ended.
@@ -31,6 +35,8 @@ pub enum Exit {
     Unreachable = 3,
     /// Nothing found, or a wait ran out.
     Nothing = 4,
+    /// Data on disk that cannot be used.
+    Damaged = 65,
 }
 
 impl Exit {
@@ -42,7 +48,8 @@ impl Exit {
             Self::Nothing => 1,
             Self::Unreachable => 2,
             Self::Failed => 3,
-            Self::Usage => 4,
+            Self::Damaged => 4,
+            Self::Usage => 5,
         };
         if rank(other) > rank(self) { other } else { self }
     }
@@ -88,6 +95,12 @@ pub fn of(error: &anyhow::Error) -> (Exit, bool) {
             };
             return (exit, true);
         }
+        let is_damage = cause.downcast_ref::<OpenError>().is_some_and(OpenError::is_damage)
+            || cause.downcast_ref::<RestoreError>().is_some_and(RestoreError::is_damage)
+            || cause.downcast_ref::<Fault>().is_some_and(|fault| !fault.is_passing());
+        if is_damage {
+            return (Exit::Damaged, true);
+        }
         // `jobbie jobs | head`: the reader has seen enough.
         if cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
             return (Exit::Done, false);
@@ -125,6 +138,8 @@ mod tests {
         let reset = io::Error::from(io::ErrorKind::ConnectionReset);
         assert_eq!(code(Error::Broken { authority: "h:1".into(), source: reset }).0, Exit::Failed);
         assert_eq!(code(io::Error::from(io::ErrorKind::NotFound)).0, Exit::Failed);
+        assert_eq!(code(OpenError::NoIdentity { dir: "d".into() }).0, Exit::Damaged);
+        assert_eq!(code(OpenError::Locked { dir: "d".into(), pid: None }).0, Exit::Failed);
         assert_eq!(code(io::Error::from(io::ErrorKind::BrokenPipe)), (Exit::Done, false));
     }
 }

@@ -13,16 +13,22 @@
 //! Only this crate names fjall. Nothing here decides anything about jobs: `jobbie_broker::apply` does.
 
 pub mod blocking;
+pub mod disk_space;
+pub mod examine;
+pub mod fault_point;
 pub mod keyspaces;
 pub mod log;
 pub mod log_storage;
+pub mod offline;
 pub mod open;
 pub mod query;
 pub mod raft;
+pub mod restore;
 pub mod snapshot;
 pub mod state_machine;
 pub mod tables;
 
+pub use disk_space::DiskSpace;
 pub use keyspaces::Fault;
 pub use log_storage::LogStore;
 pub use open::{Durability, OpenError, Opened, Options, Recovery, StateFound, open};

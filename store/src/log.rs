@@ -92,6 +92,7 @@ struct Inner<I: Item> {
     queue: Arc<Queue<I>>,
     places: Arc<Places>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    torn_bytes: u64,
 }
 
 impl<I: Item> Log<I> {
@@ -122,13 +123,13 @@ impl<I: Item> Log<I> {
             return Err(LogError::SegmentBytes(options.segment_bytes));
         }
         disk.create_dir(dir).map_err(failed)?;
-        let Recovered { summary, mut index, sampler } = match recover::recover(&*disk, dir)? {
+        let Recovered { summary, mut index, sampler, torn_bytes } = match recover::recover(&*disk, dir)? {
             Some(recovered) => recovered,
             None => {
                 let mut index = Index::default();
                 let head = Head::new(1, Summary::default());
                 index.add_segment(writer::begin(&*disk, dir, &head, None).map_err(failed)?);
-                Recovered { summary: Summary::default(), index, sampler: Sampler::default() }
+                Recovered { summary: Summary::default(), index, sampler: Sampler::default(), torn_bytes: 0 }
             }
         };
         let (files, helper) =
@@ -170,7 +171,7 @@ impl<I: Item> Log<I> {
                     .map_err(failed)?,
             );
         }
-        Ok(Self { inner: Arc::new(Inner { queue, places, threads: Mutex::new(threads) }) })
+        Ok(Self { inner: Arc::new(Inner { queue, places, threads: Mutex::new(threads), torn_bytes }) })
     }
 
     /// Appends entries. They can be read when this returns; `done` is called when they are durable, on the
@@ -377,6 +378,7 @@ impl<I: Item> Log<I> {
             has_vote: view.summary.vote.is_some(),
             cache_bytes: view.cache.bytes(),
             syncs: self.inner.places.syncs.load(Ordering::Relaxed),
+            torn_bytes: self.inner.torn_bytes,
             ..LogStats::default()
         };
         drop(view);

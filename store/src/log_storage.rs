@@ -37,6 +37,7 @@ use openraft::vote::RaftLeaderId;
 use openraft::{EntryPayload, Membership, OptionalSend, RaftLogReader};
 use tokio::sync::{oneshot, watch};
 
+use crate::keyspaces::Position;
 use crate::log::disk::Disk;
 use crate::log::{Callback, Item, Kind, Log, Mark, Record};
 pub use crate::log::{LogError, LogObserver, LogOptions, LogStats};
@@ -104,6 +105,30 @@ impl LogStore {
         self.log.failure()
     }
 
+    /// Reads every living entry, for what checksums cannot say: that it is an entry of ours. Blocks.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    pub fn check_entries(&self) -> io::Result<u64> {
+        let mut checked = 0;
+        let mut next = 0;
+        loop {
+            let entries = self.log.read(next..u64::MAX, CHUNK)?;
+            let Some(last) = entries.last() else { return Ok(checked) };
+            checked += entries.len() as u64;
+            next = last.log_id.index + 1;
+        }
+    }
+
+    /// Has an empty log go on behind an entry that it never had, with a vote of its term for this node, so that
+    /// the next term is a later one. Blocks until both are on disk.
+    pub(crate) fn begin_behind(&self, at: Position, node: u64) -> io::Result<()> {
+        let leader_id = leader_id_std::LeaderId { term: at.term, voted_for: node };
+        let vote = encode_vote(&Vote { leader_id, committed: false });
+        waited(|done| self.log.save_vote(vote, done))?;
+        waited(|done| self.log.purge(Mark { term: at.term, index: at.index }, done))
+    }
+
     /// Reads on this thread if all is in memory, else on one that may block.
     async fn read(&self, wanted: Range<u64>, budget: usize) -> io::Result<Vec<Entry>> {
         if self.log.is_cached(&wanted) {
@@ -139,6 +164,15 @@ async fn completed(call: impl FnOnce(Callback) -> io::Result<()>) -> io::Result<
         sender.send(result).ok();
     }))?;
     receiver.await.map_err(|_| io::Error::other("the log is gone"))?
+}
+
+/// The same for who may block.
+fn waited(call: impl FnOnce(Callback) -> io::Result<()>) -> io::Result<()> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    call(Box::new(move |result| {
+        sender.send(result).ok();
+    }))?;
+    receiver.recv().map_err(|_| io::Error::other("the log is gone"))?
 }
 
 fn to_range(range: &impl RangeBounds<u64>) -> Range<u64> {

@@ -25,8 +25,12 @@ use crate::log_storage::LogStore;
 use crate::query::Reader;
 use crate::snapshot::SnapshotDir;
 use crate::state_machine::{ApplySink, Shared, StateMachine};
+pub(crate) use identity::{read as identity, read_or_draw as draw_identity};
 pub(crate) use lock::DirLock;
 pub(crate) use states::StateDirs;
+
+/// A file that is there while a restore fills the directory.
+pub(crate) const RESTORING: &str = "RESTORING";
 
 /// What "acknowledged" means. There is no third mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,12 +179,45 @@ pub enum OpenError {
         /// The last log index in the state.
         applied: u64,
     },
+    /// There is none, and a call that only looks does not make one.
+    #[error("{} is no data directory of jobbie", dir.display())]
+    Missing {
+        /// The path.
+        dir: PathBuf,
+    },
+    /// A restore into the directory was interrupted.
+    #[error("a restore into {} was interrupted: empty the directory and restore again", dir.display())]
+    Unfinished {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] LogError),
     /// The state cannot be opened or rebuilt.
     #[error(transparent)]
     State(#[from] Fault),
+}
+
+impl OpenError {
+    /// True if starting again cannot help: the directory is damaged, incomplete, or of a newer format. False if
+    /// it is in use, or the operating system refused something that it may grant the next time.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Locked { .. }
+            | Self::Missing { .. }
+            | Self::Log(LogError::Io { .. } | LogError::SegmentBytes(_)) => false,
+            Self::State(fault) => !fault.is_passing(),
+            Self::Format { .. }
+            | Self::Identity { .. }
+            | Self::NoIdentity { .. }
+            | Self::Gap { .. }
+            | Self::LogMissing { .. }
+            | Self::Unfinished { .. }
+            | Self::Log(LogError::Corrupt { .. }) => true,
+        }
+    }
 }
 
 /// Opens a data directory, or creates it.
@@ -196,6 +233,20 @@ pub fn open(
     let dir = &options.dir;
     private_dir(dir)?;
     let lock = DirLock::acquire(dir)?;
+    if dir.join(RESTORING).exists() {
+        return Err(OpenError::Unfinished { dir: dir.clone() });
+    }
+    open_locked(options, lock, sink, observer)
+}
+
+/// The same for who has the lock, and whatever says that the directory is not to be used.
+pub(crate) fn open_locked(
+    options: &Options,
+    lock: DirLock,
+    sink: Arc<dyn ApplySink>,
+    observer: Option<Arc<dyn LogObserver>>,
+) -> Result<Opened, OpenError> {
+    let dir = &options.dir;
     let node_id = identity::read_or_draw(dir)?;
     let log_options = LogOptions {
         segment_bytes: options.segment_bytes,
@@ -219,7 +270,7 @@ pub fn open(
 }
 
 /// Payloads are nobody else's business: a new directory is for its owner only, an old one is made so.
-fn private_dir(dir: &Path) -> Result<(), Fault> {
+pub(crate) fn private_dir(dir: &Path) -> Result<(), Fault> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Fault::io("create", dir))?;
     fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(Fault::io("set the permissions of", dir))
 }

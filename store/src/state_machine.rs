@@ -30,6 +30,7 @@ use openraft::entry::EntryPayload;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
 
+use crate::fault_point::{FaultPoint, hit};
 use crate::keyspaces::{Fault, Mark, Members, Position};
 use crate::open::StateDirs;
 use crate::raft::{Applied, LogId, SnapshotMeta, StoredMembership, TypeConfig};
@@ -230,8 +231,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let (states, dir) = (self.states.clone(), self.shared.snapshots.clone());
         let loaded = blocking(move || {
             let built = states.build(&snapshot)?;
+            hit(FaultPoint::InstallBuilt).map_err(Fault::io("install", snapshot.path()))?;
             // First the file, then the pointer: whichever is missing after a crash is made up from the other.
             dir.adopt(&snapshot)?;
+            hit(FaultPoint::InstallAdopted).map_err(Fault::io("install", snapshot.path()))?;
             states.point_to(&built)?;
             let tables = states.tables(built.clone())?;
             Ok((built, tables))

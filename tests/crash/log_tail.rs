@@ -150,6 +150,8 @@ fn damage_in_the_middle_is_found_and_the_server_does_not_start() {
             exited.output
         );
         assert!(!said.contains("panicked"), "{}", exited.output);
+        assert_eq!(exited.status.code(), Some(65), "{}", exited.output);
+        assert!(said.contains("restore from a backup"), "says what to do: {}", exited.output);
         file.write_all_at(&byte, at).unwrap();
     }
     // It was refused, not touched: with the bits put right everything is there.
@@ -186,7 +188,8 @@ fn a_state_that_does_not_open_is_built_again() {
     for path in files(&launch.data()) {
         let of_log = path.extension().is_some_and(|end| end == "log" || end == "tmp");
         let plain = path.parent().is_some_and(|parent| parent == launch.data());
-        if of_log || plain {
+        // Without its pointer the state is not looked at.
+        if of_log || plain || path.ends_with("CURRENT") {
             continue;
         }
         let length = std::fs::metadata(&path).unwrap().len();
@@ -198,5 +201,17 @@ fn a_state_that_does_not_open_is_built_again() {
     assert!(damaged > 0, "nothing to damage in {:?}", files(&launch.data()));
     let server = launch.start();
     all_there(&server, &ids, "after the state was overwritten");
-    assert!(!server.output().text().contains("panicked"));
+    let said = server.output().text();
+    assert!(!said.contains("panicked"), "{said}");
+    assert!(said.contains("the state cannot be used and is built again"), "{said}");
+    assert!(said.contains(".broken"), "says where the old one lies: {said}");
+    drop(server);
+    let server = launch.start();
+    all_there(&server, &ids, "after another start");
+    assert!(!server.output().text().contains("built again"), "{}", server.output().text());
+    drop(server);
+    std::fs::write(launch.data().join("state/CURRENT"), b"\xff\xfegarbage").unwrap();
+    let server = launch.start();
+    all_there(&server, &ids, "without the pointer");
+    assert!(server.output().text().contains("there is no state: it is built"), "{}", server.output().text());
 }

@@ -10,9 +10,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backup;
 mod caller;
 mod children;
 mod data_dir;
+mod disk_full;
+mod faults;
 mod gate;
 mod history;
 mod kill_loop;
@@ -22,7 +25,9 @@ mod oracle;
 mod order;
 mod planted;
 mod producer;
+mod retention;
 mod run;
 mod supervision;
 mod terminate;
+mod upgrade;
 mod worker;

@@ -9,6 +9,7 @@
 
 pub mod collector;
 pub mod conn;
+pub mod disk;
 pub mod h2;
 pub mod http;
 pub mod openmetrics;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::disk::SmallDisk;
 use super::http::{Client, Request, Response};
 use super::output::Output;
 use super::sse::Stream;
@@ -25,6 +26,8 @@ pub struct Launch {
     args: Vec<String>,
     env: Vec<(String, String)>,
     may_panic: bool,
+    disk: Option<Arc<SmallDisk>>,
+    data: Option<std::path::PathBuf>,
     ready: &'static str,
     is_secure: bool,
     files: Option<u64>,
@@ -49,6 +52,8 @@ impl Launch {
             args: Vec::new(),
             env: Vec::new(),
             may_panic: false,
+            disk: None,
+            data: None,
             ready: "/readyz",
             is_secure: false,
             files: None,
@@ -101,16 +106,33 @@ impl Launch {
         self
     }
 
+    /// On a data directory that is somewhere else.
+    pub fn in_dir(mut self, data: &Path) -> Self {
+        self.data = Some(data.to_owned());
+        self
+    }
+
+    /// On a disk of its own, as seen from its mount namespace.
+    pub fn on(mut self, disk: &Arc<SmallDisk>) -> Self {
+        self.disk = Some(disk.clone());
+        self
+    }
+
     /// The data directory.
     pub fn data(&self) -> std::path::PathBuf {
-        self.dir.path().join("data")
+        match (&self.data, &self.disk) {
+            (Some(data), _) => data.clone(),
+            (None, Some(disk)) => disk.mount().join("data"),
+            (None, None) => self.dir.path().join("data"),
+        }
     }
 
     fn command(&self) -> Command {
         let binary = env!("CARGO_BIN_EXE_jobbie");
-        let mut command = match self.files {
-            None => Command::new(binary),
-            Some(files) => {
+        let mut command = match (self.files, &self.disk) {
+            (None, None) => Command::new(binary),
+            (None, Some(disk)) => disk.command(binary),
+            (Some(files), _) => {
                 let mut shell = Command::new("sh");
                 shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\""), binary]);
                 shell

@@ -7,6 +7,7 @@ use utoipa::IntoResponses;
 use crate::error::ErrorBody;
 
 pub mod ack;
+pub mod admin;
 pub mod auth;
 pub mod debug;
 pub mod enqueue;

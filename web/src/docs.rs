@@ -39,7 +39,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
         api::job::cancel, api::job::move_to, api::job::clone, api::wait::wait, api::job_stream::follow,
         api::queue::list, api::queue::get, api::queue::delete, api::queue::pause, api::queue::resume,
         api::queue::drain, api::queue::clear, api::queue::concurrency, api::queue::throttle, api::queue::unthrottle,
-        api::events::follow, api::throughput::get, api::info::get, api::info::supervisors,
+        api::events::follow, api::throughput::get, api::info::get, api::info::supervisors, api::admin::backup,
         api::auth::create, api::auth::list, api::auth::revoke, api::auth::status,
         api::session::open, api::session::get, api::session::close,
         api::health::healthz, api::health::readyz, api::health::metrics, api::health::api_metrics, openapi,

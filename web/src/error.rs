@@ -245,6 +245,9 @@ impl From<PortError> for Problem {
                 Self::new(Code::Unavailable, message).retry_after(retry_after.as_secs().max(1))
             }
             PortError::NoLeader => Self::new(Code::NoLeader, message).retry_after(1),
+            PortError::StorageFull { free, reserve } => Self::new(Code::StorageFull, message)
+                .with("free_bytes", Detail::Number(free))
+                .with("reserve_bytes", Detail::Number(reserve)),
             PortError::Unknown => Self::new(Code::OutcomeUnknown, message),
             PortError::Outside(reject) => Self::from(reject),
             PortError::Fault(_) => Self::new(Code::Internal, message),

@@ -11,8 +11,8 @@ use actix_web::http::Method;
 use futures_util::future::LocalBoxFuture;
 
 use crate::api::{
-    ack, auth, debug, enqueue, events, fail, fetch, health, heartbeat, info, job, job_stream, queue, release,
-    session, stream, throughput, wait,
+    ack, admin, auth, debug, enqueue, events, fail, fetch, health, heartbeat, info, job, job_stream, queue,
+    release, session, stream, throughput, wait,
 };
 use crate::call::{Answer, Call};
 use crate::seams::Action;
@@ -194,6 +194,7 @@ pub fn table() -> Vec<Row> {
         GET    "/api/v1/metrics/throughput"         Read         Nothing         Now   [] throughput::get,
         GET    "/api/v1/info"                       Read         Nothing         Now   [] info::get,
         GET    "/api/v1/supervisors"                Read         Nothing         Now   [] info::supervisors,
+        GET    "/api/v1/admin/backup"               Admin        Nothing         Later [] admin::backup,
         POST   "/api/v1/auth/keys"                  ManageKeys   Json(Fields)    Now   [] auth::create,
         GET    "/api/v1/auth/keys"                  ManageKeys   Nothing         Now   [] auth::list,
         DELETE "/api/v1/auth/keys/{key_id}"         ManageKeys   Nothing         Now   [] auth::revoke,
@@ -225,6 +226,7 @@ pub fn debug_table() -> Vec<Row> {
     table! {
         POST   "/api/v1/debug/crash"                Debug        Json(Fields)    Now   [] debug::crash,
         POST   "/api/v1/debug/hang"                 Debug        Json(Fields)    Now   [] debug::hang,
+        POST   "/api/v1/debug/fault"                Debug        Json(Fields)    Now   [] debug::fault,
     }
 }
 

@@ -35,6 +35,8 @@ pub enum Action {
     ManageQueues,
     /// Make, list and remove keys.
     ManageKeys,
+    /// Take everything out: backups.
+    Admin,
     /// Break things on purpose, in tests.
     Debug,
 }

@@ -100,7 +100,15 @@ fn is_well_said(problem: &Problem) {
 }
 
 fn limits() -> Limits {
-    Limits { payload: 4096, result: 4096, checkpoint: 4096, error: 256, backtrace: 256, body: 1 << 20 }
+    Limits {
+        payload: 4096,
+        result: 4096,
+        checkpoint: 4096,
+        error: 256,
+        backtrace: 256,
+        body: 1 << 20,
+        ..Limits::default()
+    }
 }
 
 fn body<'a, B: Deserialize<'a>, C>(

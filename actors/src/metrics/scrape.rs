@@ -16,6 +16,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::{Metrics, process, whole};
+use crate::disk_guard::DiskRoom;
 use crate::supervise::{NodeView, Tree};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -48,6 +49,7 @@ pub(crate) struct Sources<'a> {
     pub now: Timestamp,
     pub node_id: u64,
     pub durability: Durability,
+    pub room: DiskRoom,
 }
 
 impl Metrics {
@@ -90,6 +92,10 @@ impl Metrics {
         gauge("state_journal_bytes", "Bytes of the state's journal on disk", disk.journal_bytes);
         let unwritten = sources.reader.unwritten() as u64;
         gauge("state_unwritten_bytes", "Bytes of changed rows that are not in the state's tables", unwritten);
+        let room = sources.room;
+        gauge("disk_free_bytes", "Bytes that may still be written to the disk", room.free);
+        gauge("disk_reserve_bytes", "Free bytes below which new jobs are refused", room.reserve);
+        gauge("storage_full", "1 while new jobs are refused as the disk is nearly full", room.full.into());
         gauge("snapshot_bytes", "Bytes of the newest snapshot on disk", disk.snapshot_bytes);
     }
 

@@ -31,6 +31,17 @@ pub enum PortError {
     /// The caller may not touch a queue that it named. Nothing was written.
     #[error("{0}")]
     Outside(Reject),
+    /// The disk is nearly full, and the call would have added jobs. Nothing was written.
+    #[error(
+        "the disk has {} left, of which {} are kept for finishing what is there: new jobs are refused until there \
+         is more room; ack, fail, release and delete still pass", mebibytes(*free), mebibytes(*reserve)
+    )]
+    StorageFull {
+        /// Bytes that are left.
+        free: u64,
+        /// Bytes that are kept.
+        reserve: u64,
+    },
     /// The machine failed while reading.
     #[error("reading the state failed: {0}")]
     Fault(String),
@@ -38,6 +49,10 @@ pub enum PortError {
 
 fn seconds(span: &Duration) -> String {
     format!("{} s", span.as_secs().max(1))
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
 }
 
 impl PortError {

@@ -32,6 +32,8 @@ pub struct NodeInfo {
     pub leads: bool,
     /// Bytes on disk.
     pub disk: jobbie_store::query::DiskUse,
+    /// Room on the file system.
+    pub room: super::DiskRoom,
 }
 
 impl Ports {
@@ -52,6 +54,7 @@ impl Ports {
             leader: leadership.leader,
             leads: leadership.leads,
             disk,
+            room: inner.disk.room(),
         })
     }
 

@@ -5,7 +5,7 @@
 use jobbie_broker::command::Enqueue;
 use jobbie_broker::job::{Due, JobSpec};
 use jobbie_broker::throttle::Throttle;
-use jobbie_broker::{Json, Millis, Queue, QueueKey, StateKind, Submission, Timestamp};
+use jobbie_broker::{Json, Millis, Queue, QueueKey, Scope, StateKind, Submission, Timestamp};
 
 use super::directory::enqueued;
 use super::line::{may_hand_off, startable};

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, StreamHandler};
 use futures_util::stream;
+use jobbie_store::query::DiskUse;
 use jobbie_store::{Reader, TypeConfig};
 use openraft::RaftMetrics;
 use openraft::type_config::async_runtime::watch::WatchReceiver;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 
 use super::Leadership;
 use super::runtime::Raft;
+use crate::disk_guard::{DiskGuard, DiskRoom};
 use crate::metrics::Metrics;
 use crate::ports::read;
 use crate::supervise::Epoch;
@@ -25,6 +27,8 @@ use crate::supervise::Epoch;
 /// A snapshot is taken when the log has grown by this much, or by the size of the last snapshot if that is
 /// more: the disk then holds at most about twice the state, and writing it is at most half of all writes.
 pub const SNAPSHOT_AFTER: u64 = 512 * 1024 * 1024;
+/// A log that is not longer is not cut to save space: two segments, the one in use and the one that is prepared.
+const WORTH: u64 = 128 * 1024 * 1024;
 /// How long news of openraft may be old.
 const SETTLE: Duration = Duration::from_millis(5);
 /// How often the size of the log is looked at.
@@ -39,6 +43,8 @@ pub struct RaftNode {
     metrics: Arc<Metrics>,
     /// Bytes of log after which a snapshot is taken.
     snapshot_after: u64,
+    /// The room on the disk.
+    disk: Arc<DiskGuard>,
     /// Log index up to which purging has been asked for.
     purged: u64,
 }
@@ -56,15 +62,17 @@ impl RaftNode {
         leadership: Arc<watch::Sender<Leadership>>,
         metrics: Arc<Metrics>,
         snapshot_after: u64,
+        disk: Arc<DiskGuard>,
     ) -> Self {
-        Self { epoch, raft, reader, leadership, metrics, snapshot_after, purged: 0 }
+        Self { epoch, raft, reader, leadership, metrics, snapshot_after, disk, purged: 0 }
     }
 
     fn snapshot_if_large(&self) {
         let (raft, reader, after) = (self.raft.clone(), self.reader.clone(), self.snapshot_after);
+        let disk = self.disk.clone();
         actix::spawn(async move {
-            let Ok(disk) = read(&reader, |reader| Ok(reader.disk())).await else { return };
-            if disk.log_bytes > after.max(disk.snapshot_bytes)
+            let Ok(used) = read(&reader, |reader| Ok(reader.disk())).await else { return };
+            if due(&used, &disk.room(), after)
                 && let Err(fatal) = raft.trigger().snapshot().await
             {
                 tracing::warn!(error = %fatal, "a snapshot could not be asked for");
@@ -83,6 +91,16 @@ impl RaftNode {
             });
         }
     }
+}
+
+/// Whether to take a snapshot, after which the log can be cut: when the log is long, and on a disk that is nearly
+/// full also when that gives back more than it takes. One that would not fit is not begun: its failure would end
+/// the process.
+fn due(used: &DiskUse, room: &DiskRoom, after: u64) -> bool {
+    let needed = used.state_bytes.max(used.snapshot_bytes);
+    let long = used.log_bytes > after.max(used.snapshot_bytes);
+    let gives_back = room.full && used.log_bytes > needed.saturating_mul(2).max(WORTH);
+    (long || gives_back) && room.free > needed
 }
 
 impl Actor for RaftNode {
@@ -129,5 +147,33 @@ impl StreamHandler<Changed> for RaftNode {
 
     fn finished(&mut self, _: &mut Self::Context) {
         panic!("raft has stopped without a reason");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn is_due(log: u64, state: u64, free: u64, full: bool) -> bool {
+        let used = DiskUse { log_bytes: log * MIB, state_bytes: state * MIB, ..DiskUse::default() };
+        let room = DiskRoom { free: free * MIB, total: 9000 * MIB, reserve: 256 * MIB, full };
+        due(&used, &room, 512 * MIB)
+    }
+
+    #[test]
+    fn a_snapshot_is_taken_of_a_long_log_if_it_fits() {
+        assert!(is_due(600, 100, 5000, false));
+        assert!(!is_due(500, 100, 5000, false), "the log is short");
+        assert!(!is_due(600, 100, 90, true), "its failure would end the process");
+    }
+
+    #[test]
+    fn a_nearly_full_disk_has_its_log_cut_early_if_that_gives_back_more_than_it_takes() {
+        assert!(is_due(300, 20, 100, true));
+        assert!(!is_due(300, 20, 100, false));
+        assert!(!is_due(300, 200, 250, true), "a snapshot of 200 MiB to save 300");
+        assert!(!is_due(100, 1, 100, true), "the log is hardly more than its segment in use");
     }
 }

@@ -40,6 +40,8 @@ pub struct SchedulerParts {
     pub leadership: watch::Receiver<Leadership>,
     /// Finished jobs are removed after this long; `None` keeps them.
     pub retention: Option<Millis>,
+    /// Of each queue's jobs in each terminal state that many stay; `None` keeps all.
+    pub retention_count: Option<u64>,
     /// Tidied on the way.
     pub rates: Arc<Rates>,
 }

@@ -2,6 +2,7 @@
 //! What the scheduler does when its alarm rings: bounded commands, a few of each kind in a round, until nothing
 //! is due.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use crate::supervise::Epoch;
 const LIMIT: u32 = 500;
 /// Looked at even if nothing rings: retention, and whatever was forgotten.
 const IDLE: Millis = Millis::from_secs(30);
+/// How long a queue is left alone in which nothing can be removed although it is past its retention.
+const QUIET: Millis = Millis::from_secs(600);
 /// After a round that failed.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -30,7 +33,14 @@ const STEPS: usize = 8;
 /// Runs rounds for ever, while this node leads.
 pub(super) async fn rounds(epoch: Epoch, parts: SchedulerParts, beats: Beats) {
     let mut leading = parts.leadership.clone();
-    let mut watch = Watch { epoch, parts, beats, expire_at: Timestamp(0), leases_at: Timestamp(0) };
+    let mut watch = Watch {
+        epoch,
+        parts,
+        beats,
+        expire_at: Timestamp(0),
+        leases_at: Timestamp(0),
+        removed: HashMap::new(),
+    };
     loop {
         let Ok(leadership) = leading.wait_for(|leadership| leadership.leads).await.map(|l| *l) else {
             return;
@@ -64,6 +74,17 @@ struct Watch {
     expire_at: Timestamp,
     /// Not before that time leases are looked at: those whose rows end but that go on were seen.
     leases_at: Timestamp,
+    /// What the present round of a purge has removed by retention, and since when it found nothing to remove.
+    removed: HashMap<QueueKey, Removed>,
+}
+
+/// How the purge of a queue goes.
+#[derive(Clone, Copy, Default)]
+struct Removed {
+    /// In the present round.
+    jobs: u64,
+    /// Not before that time again: the last round found only holders of unique keys.
+    not_before: Timestamp,
 }
 
 impl Watch {
@@ -157,21 +178,43 @@ impl Watch {
 
     /// One step for each queue that was cleared or deleted, and, if it is time, that has finished jobs past
     /// their retention; true if something is left.
-    async fn purge(&self, expire: bool) -> Result<bool, PortError> {
+    async fn purge(&mut self, expire: bool) -> Result<bool, PortError> {
         let queues = self.parts.reader.all_queues();
         let mut due: Vec<QueueKey> =
             queues.iter().filter(|(_, queue)| queue.wants_purge()).map(|(key, _)| key.clone()).collect();
         let mut finished_before = Timestamp(0);
-        if let Some(span) = self.parts.retention.filter(|_| expire) {
-            finished_before = Timestamp(self.now().0.saturating_sub(span.0));
-            due.extend(expired(&self.parts, queues, finished_before).await?);
+        let keep = self.parts.retention_count.filter(|_| expire).unwrap_or(u64::MAX);
+        if expire {
+            if let Some(span) = self.parts.retention {
+                finished_before = Timestamp(self.now().0.saturating_sub(span.0));
+            }
+            let now = self.now();
+            self.removed.retain(|_, removed| removed.jobs > 0 || removed.not_before > now);
+            let quiet =
+                |key: &QueueKey| self.removed.get(key).is_some_and(|removed| removed.not_before > now);
+            let queues = queues.into_iter().filter(|(key, queue)| !queue.wants_purge() && !quiet(key));
+            due.extend(expired(&self.parts, queues.collect(), finished_before, keep).await?);
         }
         let mut left = false;
         for key in due {
-            let purge = Purge { queue: key.queue.clone(), finished_before, limit: LIMIT };
-            left |= self.upkeep(Some(&key), purge.into()).await?.more;
+            let purge = Purge { queue: key.queue.clone(), finished_before, limit: LIMIT, keep };
+            let swept = self.upkeep(Some(&key), purge.into()).await?;
+            left |= swept.more;
+            self.note(key, swept);
         }
         Ok(left)
+    }
+
+    /// A round that has looked at everything and removed nothing is not repeated at once: what it found are
+    /// holders of unique keys, which time alone removes.
+    fn note(&mut self, key: QueueKey, swept: Swept) {
+        let removed = self.removed.get(&key).map_or(0, |removed| removed.jobs) + u64::from(swept.done);
+        let round = match (swept.more, removed) {
+            (true, jobs) => Removed { jobs, ..Removed::default() },
+            (false, 0) => Removed { jobs: 0, not_before: self.now().after(QUIET) },
+            (false, _) => Removed::default(),
+        };
+        self.removed.insert(key, round);
     }
 
     /// Remembered calls whose time has passed; true if some are left.
@@ -198,17 +241,19 @@ impl Watch {
     }
 }
 
-/// The queues that have jobs past their retention.
+/// The queues that have jobs past their retention, by time or by number.
 async fn expired(
     parts: &SchedulerParts,
     queues: Vec<(QueueKey, Arc<Queue>)>,
     before: Timestamp,
+    keep: u64,
 ) -> Result<Vec<QueueKey>, PortError> {
     read(&parts.reader, move |reader| {
         let mut found = Vec::new();
         for (key, queue) in queues {
             let finished: u64 = StateKind::TERMINAL.iter().map(|kind| queue.count(*kind)).sum();
-            if finished > 0 && reader.finished_before(&key, before)? {
+            let surplus = StateKind::TERMINAL.iter().any(|kind| queue.count(*kind) > keep);
+            if surplus || (finished > 0 && reader.finished_before(&key, before)?) {
                 found.push(key);
             }
         }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A node in a directory of its own, and the calls that tests make.
 
+#![allow(dead_code, reason = "each test binary uses its own part of it")]
+
 use std::time::Duration;
 
 use jobbie_actors::ports::{Caller, Lane};
@@ -19,6 +21,7 @@ pub const HANG: Duration = Duration::from_secs(30);
 pub struct Bed {
     pub ports: Ports,
     pub tree: Tree,
+    pub clock: jobbie_actors::Clock,
     dir: TempDir,
 }
 
@@ -52,11 +55,11 @@ pub async fn start_with(dir: TempDir, change: impl FnOnce(&mut Settings)) -> Bed
     let mut settings = Settings::new(jobbie_store::Options::new(dir.path()));
     change(&mut settings);
     let node = tokio::task::spawn_blocking(move || Node::open(&settings)).await.unwrap().unwrap();
-    let ports = node.ports().clone();
+    let (ports, clock) = (node.ports().clone(), node.clock().clone());
     let tree = node.start(&[], no_http()).unwrap();
     in_time("the start", tree.ready()).await.unwrap();
     in_time("the election", ports.leading()).await;
-    Bed { ports, tree, dir }
+    Bed { ports, tree, clock, dir }
 }
 
 pub fn caller() -> Caller {

@@ -8,14 +8,13 @@
 
 use super::Verdict;
 use super::context::Context;
-use super::purge::STEP_AT_ONCE;
+use super::purge::{Bounds, STEP_AT_ONCE};
 use crate::command::ClearQueue;
 use crate::event::QueueNews;
 use crate::id::JobNo;
 use crate::reject::Reject;
 use crate::reply::Reply;
 use crate::tables::Tables;
-use crate::time::Timestamp;
 
 impl<T: Tables> Context<'_, T> {
     pub fn clear_queue(&mut self, command: &ClearQueue) -> Verdict<Reply, T::Fault> {
@@ -35,7 +34,7 @@ impl<T: Tables> Context<'_, T> {
         queue.clearing = true;
         queue.sweep = None;
         self.tell_queue(&key, QueueNews::Cleared);
-        self.sweep(&key, Timestamp(0), STEP_AT_ONCE)?;
+        self.sweep(&key, Bounds::NONE, STEP_AT_ONCE)?;
         Ok(Ok(Reply::Queue))
     }
 }

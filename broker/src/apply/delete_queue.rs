@@ -4,14 +4,13 @@
 
 use super::Verdict;
 use super::context::Context;
-use super::purge::STEP_AT_ONCE;
+use super::purge::{Bounds, STEP_AT_ONCE};
 use crate::command::DeleteQueue;
 use crate::event::QueueNews;
 use crate::reject::Reject;
 use crate::reply::Reply;
 use crate::state::StateKind;
 use crate::tables::Tables;
-use crate::time::Timestamp;
 
 impl<T: Tables> Context<'_, T> {
     pub fn delete_queue(&mut self, command: &DeleteQueue) -> Verdict<Reply, T::Fault> {
@@ -30,7 +29,7 @@ impl<T: Tables> Context<'_, T> {
             queue.sweep = None;
             self.tell_queue(&key, QueueNews::Deleting);
         }
-        self.sweep(&key, Timestamp(0), STEP_AT_ONCE)?;
+        self.sweep(&key, Bounds::NONE, STEP_AT_ONCE)?;
         Ok(Ok(Reply::Queue))
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Timers that are due: scheduled and retrying jobs become ready, jobs that did not start in time are dead,
-//! attempts that ran too long have failed. Earliest first, a bounded number per entry.
+//! attempts that ran too long have failed, finished jobs with a retention of their own go. Earliest first, a bounded number per entry.
 
 use super::context::Context;
 use super::fail::Spent;
@@ -37,7 +37,7 @@ impl<T: Tables> Context<'_, T> {
     /// Does what a timer is for. Each way ends with the timer's row gone, or the loop above would not end.
     fn ring(&mut self, key: DueKey, open: Open) -> Result<(), T::Fault> {
         if self.is_gone(&open.job)? {
-            return self.remove(open, true);
+            return self.remove_due(open, true);
         }
         match (key.timer, open.kind()) {
             (Timer::Ready, StateKind::Scheduled | StateKind::Retrying) => {
@@ -47,10 +47,24 @@ impl<T: Tables> Context<'_, T> {
                 self.die(open, Reason::Expired)?;
             }
             (Timer::Timeout, StateKind::Active) => self.time_out(open)?,
+            // That it has had its time is no news.
+            (Timer::Removal, StateKind::Completed | StateKind::Dead | StateKind::Cancelled) => {
+                self.remove_due(open, false)?;
+            }
             (timer, kind) => {
                 debug_assert!(false, "J1: {kind:?} jobs have no {timer:?} timer in this lane");
                 self.tables.delete::<Due>(&key)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Removes a job, and with the last one the queue that is being deleted: `Purge` finds nothing more there.
+    fn remove_due(&mut self, open: Open, tell: bool) -> Result<(), T::Fault> {
+        let key = open.job.queue_key();
+        self.remove(open, tell)?;
+        if self.queue(&key)?.is_some_and(|queue| queue.deleting && queue.total() == 0) {
+            self.drop_queue(&key)?;
         }
         Ok(())
     }

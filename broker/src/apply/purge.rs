@@ -29,6 +29,18 @@ pub const MAX_STEP: u32 = 10_000;
 /// Jobs that a clear or delete looks at right away, so that small queues are empty when it answers.
 pub const STEP_AT_ONCE: u32 = 500;
 
+/// Which finished jobs have to go: those that finished before that time, and in each state all but that many.
+#[derive(Clone, Copy)]
+pub struct Bounds {
+    pub before: Timestamp,
+    pub keep: u64,
+}
+
+impl Bounds {
+    /// Retention removes nothing.
+    pub const NONE: Self = Self { before: Timestamp(0), keep: u64::MAX };
+}
+
 /// What a step looks at next: the jobs there, each with the point right behind it, and the point behind all.
 struct Stretch {
     jobs: Vec<(JobNo, SweepPoint)>,
@@ -38,14 +50,15 @@ struct Stretch {
 impl<T: Tables> Context<'_, T> {
     pub fn purge(&mut self, command: &Purge) -> Result<Reply, T::Fault> {
         let key = self.queue_key(&command.queue);
-        self.sweep(&key, command.finished_before, command.limit).map(Reply::Swept)
+        self.sweep(&key, Bounds { before: command.finished_before, keep: command.keep }, command.limit)
+            .map(Reply::Swept)
     }
 
     /// One step: looks at up to `limit` jobs and removes those that have to go.
-    pub fn sweep(&mut self, key: &QueueKey, before: Timestamp, limit: u32) -> Result<Swept, T::Fault> {
+    pub fn sweep(&mut self, key: &QueueKey, bounds: Bounds, limit: u32) -> Result<Swept, T::Fault> {
         let Some(queue) = self.queue(key)? else { return Ok(Swept::default()) };
         let deleting = queue.deleting;
-        let finished_before = if deleting { Timestamp::MAX } else { before };
+        let bounds = if deleting { Bounds { before: Timestamp::MAX, ..bounds } } else { bounds };
         let start = if queue.wants_purge() {
             SweepPoint::Ready { rank: 0, job: JobNo(0) }
         } else {
@@ -57,10 +70,24 @@ impl<T: Tables> Context<'_, T> {
         while left > 0
             && let Some(from) = point
         {
-            let stretch = self.stretch(key, from, finished_before, left)?;
+            let mut stretch = self.stretch(key, from, bounds, left)?;
             left = left.saturating_sub(u32::try_from(stretch.jobs.len()).unwrap_or(left));
-            for (no, _) in &stretch.jobs {
-                done = done.saturating_add(u32::from(self.sweep_job(*no, deleting, finished_before)?));
+            for at in 0..stretch.jobs.len() {
+                let (no, behind) = stretch.jobs[at];
+                let surplus = match behind {
+                    SweepPoint::Finished { state, at: finished_at, .. } => {
+                        let surplus = self.surplus(key, state, bounds.keep)? > 0;
+                        if !surplus && finished_at >= bounds.before {
+                            // Whatever follows finished later, and there are few enough left.
+                            stretch.jobs.clear();
+                            break;
+                        }
+                        surplus
+                    }
+                    _ => false,
+                };
+                done =
+                    done.saturating_add(u32::from(self.sweep_job(no, deleting, bounds.before, surplus)?));
             }
             point = match stretch.jobs.last() {
                 Some((_, behind)) if left == 0 => Some(*behind),
@@ -92,10 +119,25 @@ impl<T: Tables> Context<'_, T> {
         Ok(())
     }
 
-    fn sweep_job(&mut self, no: JobNo, deleting: bool, finished_before: Timestamp) -> Result<bool, T::Fault> {
+    /// How many jobs of a terminal state there are beyond those that stay.
+    fn surplus(&mut self, key: &QueueKey, state: StateKind, keep: u64) -> Result<u64, T::Fault> {
+        if keep == u64::MAX {
+            return Ok(0);
+        }
+        Ok(self.queue(key)?.map_or(0, |queue| queue.count(state).saturating_sub(keep)))
+    }
+
+    fn sweep_job(
+        &mut self,
+        no: JobNo,
+        deleting: bool,
+        finished_before: Timestamp,
+        surplus: bool,
+    ) -> Result<bool, T::Fault> {
         let Some(open) = self.job(no)? else { return Ok(false) };
         let finished_at = open.job.state.finished_at();
-        let old = finished_at.is_some_and(|at| at < finished_before) && !self.answers_for_key(&open.job);
+        let old =
+            finished_at.is_some_and(|at| surplus || at < finished_before) && !self.answers_for_key(&open.job);
         let gone = self.is_gone(&open.job)?;
         if gone || old {
             // That a finished job has had its time is no news, that a person removed it is.
@@ -118,7 +160,7 @@ impl<T: Tables> Context<'_, T> {
         &mut self,
         key: &QueueKey,
         from: SweepPoint,
-        before: Timestamp,
+        bounds: Bounds,
         left: u32,
     ) -> Result<Stretch, T::Fault> {
         let limit = usize::try_from(left).unwrap_or(usize::MAX);
@@ -147,10 +189,11 @@ impl<T: Tables> Context<'_, T> {
                     Some(&from),
                     limit,
                 )?;
-                let jobs =
-                    rows.into_iter().map(|(key, ())| key).take_while(|key| key.at < before).map(|key| {
-                        (key.job, SweepPoint::Finished { state, at: key.at, job: after(key.job) })
-                    });
+                let more = self.surplus(key, state, bounds.keep)? > 0;
+                let rows = rows.into_iter().map(|(key, ())| key);
+                let jobs = rows
+                    .take_while(|key| more || key.at < bounds.before)
+                    .map(|key| (key.job, SweepPoint::Finished { state, at: key.at, job: after(key.job) }));
                 let next = StateKind::TERMINAL.iter().copied().find(|next| *next as u8 > state as u8);
                 Ok(Stretch { jobs: jobs.collect(), then: next.map(first_finished) })
             }

@@ -299,6 +299,8 @@ pub enum Timer {
     Timeout = 3,
     /// A lease ends.
     Lease = 4,
+    /// A finished job has had its own retention.
+    Removal = 5,
 }
 
 impl Key for Timer {
@@ -311,6 +313,7 @@ impl Key for Timer {
             2 => Some(Self::Expire),
             3 => Some(Self::Timeout),
             4 => Some(Self::Lease),
+            5 => Some(Self::Removal),
             _ => None,
         }
     }

@@ -99,6 +99,7 @@ pub fn spec() -> impl Strategy<Value = JobSpec> {
         unique,
         max_crashes,
         on_crash_queue: on_crash.map(queue),
+        retention: timeout.filter(|ms| ms % 2 == 0).map(Millis),
         ..Options::default()
     });
     let expire = prop::option::weighted(0.2, 0u64..120_000);
@@ -168,7 +169,8 @@ pub fn op() -> impl Strategy<Value = Op> {
     });
     let purge = (0u8..3, any::<bool>(), 0u32..6).prop_map(|(number, all, limit)| {
         let finished_before = if all { Timestamp::MAX } else { Timestamp(START.0 + 60_000) };
-        Op::Do(Purge { queue: queue(number), finished_before, limit }.into())
+        let keep = if limit % 2 == 0 { u64::MAX } else { u64::from(limit) / 2 };
+        Op::Do(Purge { queue: queue(number), finished_before, limit, keep }.into())
     });
     let patch =
         (any::<u8>(), any::<bool>(), prop::option::of(any::<u8>()), prop::option::of(any::<i16>())).prop_map(

@@ -86,7 +86,8 @@ pub enum Fault {
 impl Fault {
     /// True if the operating system refused something that it may grant the next time (no file handles, no
     /// room, no permission), or the database is in use: what is on disk is not to blame. A missing file is.
-    pub(crate) fn is_passing(&self) -> bool {
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
         if matches!(self, Self::Fjall(fjall::Error::Locked)) {
             return true;
         }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::disk::SegmentFile;
+use crate::fault_point::{FaultPoint, hit};
 
 /// How long a write may wait for its sync to start: half of the 100 ms that relaxed mode promises.
 const LAG: Duration = Duration::from_millis(50);
@@ -87,7 +88,7 @@ impl Background {
             state.dirty = None;
             drop(state);
             let started = Instant::now();
-            let result = file.sync_data();
+            let result = hit(FaultPoint::LogSync).and_then(|()| file.sync_data());
             let failed = result.is_err();
             done(started.elapsed(), result);
             if failed {

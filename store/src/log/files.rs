@@ -15,6 +15,7 @@ use std::{io, thread};
 use super::disk::{Disk, SegmentFile};
 use super::recover::BLOCK;
 use super::segment::unfinished;
+use crate::fault_point::{FaultPoint, hit};
 
 /// A zero-filled file that waits to become a segment.
 pub(crate) struct Prepared {
@@ -119,7 +120,11 @@ impl Helper {
     /// Stops at the first failure, and tries again at the next purge: skipping one would leave a gap.
     fn unlink_all(&mut self) {
         while let Some(path) = self.unlink.front() {
-            if let Err(error) = self.disk.remove(path).and_then(|()| self.disk.sync_dir(&self.dir)) {
+            let unlinked = hit(FaultPoint::LogUnlink)
+                .and_then(|()| self.disk.remove(path))
+                .and_then(|()| hit(FaultPoint::LogUnlinkSync))
+                .and_then(|()| self.disk.sync_dir(&self.dir));
+            if let Err(error) = unlinked {
                 tracing::warn!(%error, file = %path.display(), "cannot remove a purged log segment");
                 if error.kind() != io::ErrorKind::NotFound {
                     return;
@@ -136,6 +141,7 @@ fn fill(disk: &dyn Disk, path: &Path, size: u64) -> io::Result<Arc<dyn SegmentFi
     let mut at = 0;
     while at < size {
         let length = (size - at).min(BLOCK as u64);
+        hit(FaultPoint::LogFill)?;
         file.write_all_at(&zeros[..usize::try_from(length).unwrap_or(BLOCK)], at)?;
         // Block by block, so that the writer's own syncs never wait for all of it.
         file.sync_data()?;

@@ -93,4 +93,6 @@ pub struct LogStats {
     pub cache_bytes: usize,
     /// Syncs of log records since opening.
     pub syncs: u64,
+    /// Bytes of an unfinished write at the end that opening dropped.
+    pub torn_bytes: u64,
 }

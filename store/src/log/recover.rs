@@ -31,6 +31,8 @@ pub(crate) struct Recovered {
     pub summary: Summary,
     pub index: Index,
     pub sampler: Sampler,
+    /// Bytes of an unfinished write at the end.
+    pub torn_bytes: u64,
 }
 
 /// Reads the log in `dir`; `None` if there is none yet.
@@ -54,7 +56,8 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Option<Recovered>, 
     }
     found.sort();
     let Some((first_seq, _, first_path)) = found.first().cloned() else { return Ok(None) };
-    let mut recovery = Recovery { disk, summary: None, index: Index::default(), sampler: Sampler::default() };
+    let mut recovery =
+        Recovery { disk, summary: None, index: Index::default(), sampler: Sampler::default(), torn_bytes: 0 };
     let count = found.len();
     for (at, (seq, base, path)) in found.into_iter().enumerate() {
         if seq != first_seq + at as u64 {
@@ -71,7 +74,8 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Option<Recovered>, 
     if !complete {
         return Err(LogError::corrupt(&first_path, 0, "segments before it are missing although not purged"));
     }
-    Ok(Some(Recovered { summary, index: recovery.index, sampler: recovery.sampler }))
+    let Recovery { index, sampler, torn_bytes, .. } = recovery;
+    Ok(Some(Recovered { summary, index, sampler, torn_bytes }))
 }
 
 struct Recovery<'a> {
@@ -79,6 +83,7 @@ struct Recovery<'a> {
     summary: Option<Summary>,
     index: Index,
     sampler: Sampler,
+    torn_bytes: u64,
 }
 
 impl Recovery<'_> {
@@ -118,6 +123,7 @@ impl Recovery<'_> {
                 file.write_all_at(&zeros, start as u64).map_err(io)?;
             }
             file.sync_data().map_err(io)?;
+            self.torn_bytes = torn.saturating_sub(end) as u64;
             if torn > end {
                 tracing::warn!(
                     file = %path.display(),

@@ -26,6 +26,7 @@ use super::record::{Kind, Mark, Record};
 use super::segment::{Head, Segment, unfinished};
 use super::summary::{Summary, mark_record, vote_record};
 use crate::Durability;
+use crate::fault_point::{FaultPoint, hit};
 
 /// A segment that is not zero-filled is left for one that is as soon as that is ready, and the next one is
 /// asked for only when this much of the current one is used, so that a log that stays small, as in most
@@ -134,14 +135,17 @@ impl<I> Writer<I> {
                     self.batch.sync |= fsync;
                 }
                 Action::Vote(vote) => {
+                    hit(FaultPoint::LogVote)?;
                     self.put(&vote_record(vote.clone()))?;
                     self.batch.sync = true;
                 }
                 Action::Truncate(truncation) => {
+                    hit(FaultPoint::LogTruncate)?;
                     self.put(&mark_record(Kind::Truncate, truncation.kept))?;
                     self.batch.sync |= fsync;
                 }
                 Action::Purge(upto) => {
+                    hit(FaultPoint::LogPurge)?;
                     self.put(&mark_record(Kind::Purge, Some(*upto)))?;
                     self.batch.sync = true;
                     self.batch.purged = true;
@@ -199,6 +203,7 @@ impl<I> Writer<I> {
         if self.buffer.is_empty() {
             return Ok(());
         }
+        hit(FaultPoint::LogWrite)?;
         self.segment.file.write_all_at(&self.buffer, self.segment.end)?;
         self.batch.bytes += self.buffer.len();
         self.segment.end += self.buffer.len() as u64;
@@ -216,9 +221,10 @@ impl<I> Writer<I> {
             return Ok(());
         }
         let started = Instant::now();
+        hit(FaultPoint::LogSync)?;
         self.segment.file.sync_data()?;
         self.set_synced(started.elapsed());
-        Ok(())
+        hit(FaultPoint::LogSynced)
     }
 
     fn set_synced(&mut self, took: Duration) {
@@ -245,6 +251,7 @@ impl<I> Writer<I> {
     fn roll(&mut self) -> io::Result<()> {
         self.flush()?;
         self.sync()?;
+        hit(FaultPoint::LogRoll)?;
         let head = Head::new(self.segment.seq + 1, self.summary.clone());
         let segment = begin(&*self.disk, &self.dir, &head, self.files.take())?;
         let mut index = self.places.index.lock().unwrap_or_else(PoisonError::into_inner);
@@ -297,9 +304,12 @@ pub(crate) fn begin(
     };
     let bytes = head.encode();
     file.write_all_at(&bytes, 0)?;
+    hit(FaultPoint::LogHeadSync)?;
     file.sync_data()?;
     let path = dir.join(head.file_name());
+    hit(FaultPoint::LogRename)?;
     disk.rename(&from, &path)?;
+    hit(FaultPoint::LogDirSync)?;
     disk.sync_dir(dir)?;
     let end = bytes.len() as u64;
     Ok(Segment {

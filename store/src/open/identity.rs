@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::OpenError;
+use crate::fault_point::{FaultPoint, hit};
 use crate::keyspaces::Fault;
 use crate::snapshot::sync_dir;
 
@@ -21,14 +22,26 @@ pub(super) const FORMAT: u32 = 1;
 const ID_BITS: u32 = 53;
 
 /// The directory's id; drawn and written down if there is none.
-pub(super) fn read_or_draw(dir: &Path) -> Result<u64, OpenError> {
+pub(crate) fn read_or_draw(dir: &Path) -> Result<u64, OpenError> {
+    match read(dir)? {
+        Some(id) => Ok(id),
+        None => draw(dir, &dir.join(NAME)),
+    }
+}
+
+/// The directory's id; `None` if there is none.
+pub(crate) fn read(dir: &Path) -> Result<Option<u64>, OpenError> {
     let path = dir.join(NAME);
     match fs::read_to_string(&path) {
-        Ok(text) => parse(&text).map_err(|found| match found {
+        Ok(text) => parse(&text).map(Some).map_err(|found| match found {
             Some(found) => OpenError::Format { dir: dir.to_owned(), found, known: FORMAT },
             None => OpenError::Identity { path, text: text.chars().take(200).collect() },
         }),
-        Err(e) if e.kind() == ErrorKind::NotFound => draw(dir, &path),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        // Garbage, as any other file that is not text.
+        Err(e) if e.kind() == ErrorKind::InvalidData => {
+            Err(OpenError::Identity { path, text: String::new() })
+        }
         Err(e) => Err(Fault::io("read", &path)(e).into()),
     }
 }
@@ -44,7 +57,9 @@ fn draw(dir: &Path, path: &Path) -> Result<u64, OpenError> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
     let mut file = file.map_err(Fault::io("create", &temporary))?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(Fault::io("write", &temporary))?;
-    fs::rename(&temporary, path).map_err(Fault::io("rename", &temporary))?;
+    hit(FaultPoint::IdentityRename)
+        .and_then(|()| fs::rename(&temporary, path))
+        .map_err(Fault::io("rename", &temporary))?;
     sync_dir(dir)?;
     Ok(id)
 }

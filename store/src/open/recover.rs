@@ -66,6 +66,7 @@ pub(super) fn recover(
             }
         }
     } else if log.last_index.is_some() || snapshot.is_some() {
+        tracing::warn!("there is no state: it is built from snapshot and log");
         found = StateFound::Rebuilt { reason: "there is no state".to_owned(), aside: None };
     }
     build(states, snapshots, (snapshot, damage), purged, found)

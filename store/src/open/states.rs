@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use crate::fault_point::{FaultPoint, hit};
 use crate::keyspaces::{Fault, Keyspaces, Memory};
 use crate::snapshot::{SnapshotFile, sync_dir};
 use crate::tables::{FjallTables, WINDOW};
@@ -26,14 +27,14 @@ pub(crate) struct StateDirs {
 }
 
 impl StateDirs {
-    pub(super) fn open(root: PathBuf, memory: Memory) -> Result<Self, Fault> {
+    pub(crate) fn open(root: PathBuf, memory: Memory) -> Result<Self, Fault> {
         fs::create_dir_all(&root).map_err(Fault::io("create", &root))?;
         Ok(Self { root, memory })
     }
 
     /// The number of the current state; `None` if there is none or the pointer is unreadable, which leads to
     /// the same: it is built again.
-    pub(super) fn current(&self) -> Result<Option<u64>, Fault> {
+    pub(crate) fn current(&self) -> Result<Option<u64>, Fault> {
         let path = self.root.join(CURRENT);
         match fs::read_to_string(&path) {
             Ok(text) => Ok(text.trim().parse().ok()),
@@ -43,12 +44,12 @@ impl StateDirs {
     }
 
     /// Opens the state of that number.
-    pub(super) fn state(&self, number: u64) -> Result<Keyspaces, Fault> {
+    pub(crate) fn state(&self, number: u64) -> Result<Keyspaces, Fault> {
         Keyspaces::open(&self.path(number), self.memory)
     }
 
     /// True if there is a state of that number.
-    pub(super) fn exists(&self, number: u64) -> bool {
+    pub(crate) fn exists(&self, number: u64) -> bool {
         self.path(number).is_dir()
     }
 
@@ -81,10 +82,14 @@ impl StateDirs {
     pub(crate) fn point_to(&self, state: &Keyspaces) -> Result<(), Fault> {
         let name = state.path().file_name().unwrap_or_default().to_string_lossy();
         let (temporary, path) = (self.root.join("CURRENT.new"), self.root.join(CURRENT));
-        File::create(&temporary)
+        hit(FaultPoint::CurrentWrite)
+            .and_then(|()| File::create(&temporary))
             .and_then(|mut file| writeln!(file, "{name}").and_then(|()| file.sync_all()))
             .map_err(Fault::io("write", &temporary))?;
-        fs::rename(&temporary, &path).map_err(Fault::io("rename", &temporary))?;
+        hit(FaultPoint::CurrentRename)
+            .and_then(|()| fs::rename(&temporary, &path))
+            .map_err(Fault::io("rename", &temporary))?;
+        hit(FaultPoint::CurrentDirSync).map_err(Fault::io("sync", &self.root))?;
         sync_dir(&self.root)
     }
 

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fjall::Snapshot as View;
 
 use super::{BUFFER, From0, SnapshotFile, load};
+use crate::fault_point::{FaultPoint, hit};
 use crate::keyspaces::{Fault, Keyspaces, Mark};
 
 /// How a finished snapshot's name ends.
@@ -89,17 +90,33 @@ impl SnapshotDir {
     ) -> Result<SnapshotFile, Fault> {
         let (path, file) = self.temporary("writing")?;
         let out = BufWriter::with_capacity(BUFFER, file);
-        let saved = load::save(keyspaces, view, mark, out, &path).and_then(|(out, _)| {
-            out.into_inner()
-                .map_err(|e| Fault::io("write", &path)(e.into_error()))?
-                .sync_all()
-                .map_err(Fault::io("sync", &path))
-        });
+        let begun = hit(FaultPoint::SnapshotWrite).map_err(Fault::io("write", &path));
+        let saved =
+            begun.and_then(|()| load::save(keyspaces, view, mark, out, &path)).and_then(|(out, _)| {
+                let file = out.into_inner().map_err(|e| Fault::io("write", &path)(e.into_error()))?;
+                sync_file(&file, &path)
+            });
         let named = saved.and_then(|()| self.name(&path, mark));
         if named.is_err() {
             let _ = fs::remove_file(&path);
         }
         named
+    }
+
+    /// Copies a snapshot from elsewhere, with another mark, and makes it the newest; checks all of it. Gives the
+    /// number of its rows too.
+    pub(crate) fn import<R: io::Read>(
+        &self,
+        input: R,
+        from: &Path,
+        mark: impl FnOnce(&Mark) -> Mark,
+    ) -> Result<(SnapshotFile, u64), Fault> {
+        let (path, file) = self.temporary("incoming")?;
+        let out = BufWriter::with_capacity(BUFFER, file);
+        let (out, mark, rows) = load::copy(input, from, mark, out, &path)?;
+        let file = out.into_inner().map_err(|e| Fault::io("write", &path)(e.into_error()))?;
+        sync_file(&file, &path)?;
+        Ok((self.name(&path, &mark)?, rows))
     }
 
     /// Takes a received file, or a copy of one that lies elsewhere, as the newest snapshot.
@@ -112,7 +129,7 @@ impl SnapshotDir {
         }
         let (path, mut file) = self.temporary("incoming")?;
         io::copy(&mut From0::new(&snapshot.file), &mut file).map_err(Fault::io("write", &path))?;
-        file.sync_all().map_err(Fault::io("sync", &path))?;
+        sync_file(&file, &path)?;
         self.name(&path, &snapshot.mark)
     }
 
@@ -127,8 +144,12 @@ impl SnapshotDir {
             fs::remove_file(from).map_err(Fault::io("remove", from))?;
             return Ok(file);
         }
-        fs::rename(from, &to).map_err(Fault::io("rename", from))?;
+        hit(FaultPoint::SnapshotRename)
+            .and_then(|()| fs::rename(from, &to))
+            .map_err(Fault::io("rename", from))?;
+        hit(FaultPoint::SnapshotDirSync).map_err(Fault::io("sync", self.path()))?;
         sync_dir(self.path())?;
+        hit(FaultPoint::SnapshotRemove).map_err(Fault::io("remove files of", self.path()))?;
         for old in names.iter().filter(|old| **old != to) {
             fs::remove_file(old).map_err(Fault::io("remove", old))?;
         }
@@ -137,15 +158,12 @@ impl SnapshotDir {
 
     /// Finished snapshots, oldest first.
     fn names(&self) -> Result<Vec<PathBuf>, Fault> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(self.path()).map_err(Fault::io("list", self.path()))? {
-            let path = entry.map_err(Fault::io("list", self.path()))?.path();
-            if path.to_str().is_some_and(|name| name.ends_with(SUFFIX)) {
-                names.push(path);
-            }
-        }
-        names.sort();
-        Ok(names)
+        names_in(self.path())
+    }
+
+    /// The newest snapshot in a directory that is not opened; `None` also if there is no such directory.
+    pub(crate) fn newest_in(dir: &Path) -> Result<Option<PathBuf>, Fault> {
+        if dir.is_dir() { Ok(names_in(dir)?.pop()) } else { Ok(None) }
     }
 
     fn temporary(&self, what: &str) -> Result<(PathBuf, File), Fault> {
@@ -186,7 +204,7 @@ impl Incoming {
     pub fn finish(mut self) -> Result<SnapshotFile, Fault> {
         if let Some(out) = &mut self.out {
             out.flush().map_err(Fault::io("write", &self.path))?;
-            out.get_ref().sync_all().map_err(Fault::io("sync", &self.path))?;
+            sync_file(out.get_ref(), &self.path)?;
         }
         let snapshot = SnapshotFile::open(&self.path)?;
         self.out = None;
@@ -200,6 +218,23 @@ impl Drop for Incoming {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Finished snapshots, oldest first.
+fn names_in(dir: &Path) -> Result<Vec<PathBuf>, Fault> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(Fault::io("list", dir))? {
+        let path = entry.map_err(Fault::io("list", dir))?.path();
+        if path.to_str().is_some_and(|name| name.ends_with(SUFFIX)) {
+            names.push(path);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn sync_file(file: &File, path: &Path) -> Result<(), Fault> {
+    hit(FaultPoint::SnapshotSync).and_then(|()| file.sync_all()).map_err(Fault::io("sync", path))
 }
 
 /// Makes created, renamed and removed names in a directory durable.

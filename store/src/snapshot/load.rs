@@ -56,6 +56,23 @@ pub(crate) fn verify<R: Read>(input: R, path: &Path) -> Result<Mark, Fault> {
     Ok(file.mark().clone())
 }
 
+/// Copies a whole file with another mark, and checks it. Gives the output back, unsynced, with the mark and the
+/// number of rows.
+pub(crate) fn copy<R: Read, W: Write>(
+    input: R,
+    from: &Path,
+    mark: impl FnOnce(&Mark) -> Mark,
+    out: W,
+    to: &Path,
+) -> Result<(W, Mark, u64), Fault> {
+    let mut file = Reader::new(input, from)?;
+    let mark = mark(file.mark());
+    let mut writer = Writer::new(out, &mark).map_err(Fault::io("write", to))?;
+    while file.block(&mut |(space, key, row)| writer.row(space, key, row).map_err(Fault::io("write", to)))? {}
+    let (out, rows) = writer.finish().map_err(Fault::io("write", to))?;
+    Ok((out, mark, rows))
+}
+
 /// Bulk loading: tables of the LSM tree are written directly, keyspace after keyspace, in key order.
 struct Bulk<'a> {
     into: &'a Keyspaces,

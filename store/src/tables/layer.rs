@@ -19,6 +19,7 @@ use jobbie_broker::{Job, JobNo, Queue, codec};
 
 use super::hot::TouchedQueues;
 use super::rows;
+use crate::fault_point::{FaultPoint, hit};
 use crate::keyspaces::{Fault, Keyspaces, Members, Position};
 
 /// What a row takes beside its key and its bytes: the entry in a tree's node.
@@ -225,7 +226,10 @@ impl Layer {
         if let Some(members) = &self.members {
             keyspaces.put_members(&mut batch, members);
         }
-        Ok(batch.commit()?)
+        let failed = || Fault::io("write changed rows to", keyspaces.path());
+        hit(FaultPoint::StateFlush).map_err(failed())?;
+        batch.commit()?;
+        hit(FaultPoint::StateFlushed).map_err(failed())
     }
 }
 

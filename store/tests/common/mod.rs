@@ -145,6 +145,7 @@ impl World {
         spec.options.timeout = (b % 6 == 2).then_some(Millis(1000 + u64::from(a)));
         spec.options.unique =
             (b % 10 == 4).then(|| Unique { key: format!("key-{}", a % 5).into(), period: Millis(20_000) });
+        spec.options.retention = (b % 12 == 6).then_some(Millis(u64::from(a) * 30));
         spec.options.max_crashes = 1 + u32::from(a % 2);
         spec.options.on_crash_queue = (a % 4 == 1).then(|| "b".into());
         spec.options.retry = RetryPolicy { max_retries: u32::from(b % 4), ..RetryPolicy::default() };
@@ -226,6 +227,7 @@ impl World {
                 queue: self.queue(a),
                 finished_before: Timestamp(self.now - 500),
                 limit: 1 + u32::from(b % 6),
+                keep: if b % 4 == 0 { u64::from(a % 3) } else { u64::MAX },
             }
             .into(),
             28 => ForgetRequests { limit: 3 }.into(),

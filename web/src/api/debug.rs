@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `POST /debug/crash` and `POST /debug/hang`: make a child of the supervisor tree crash, or block its thread.
-//! Only there when the server was started for tests; not part of the described API.
+//! `POST /debug/crash` and `POST /debug/hang` make a child of the supervisor tree crash, or block its thread;
+//! `POST /debug/fault` makes the process die or a call of the disk fail. Only there when the server was started for
+//! tests; not part of the described API.
 
 use std::time::Duration;
 
@@ -47,5 +48,23 @@ pub async fn hang(call: Call) -> Answer {
     let body: HangBody<'_> = read::object(call.text()?)?;
     let span = Duration::from_millis(body.span.0.0);
     call.ports().hang_child(&body.child, span).map_err(|sentence| Problem::new(Code::NotFound, sentence))?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FaultBody<'a> {
+    /// `POINT:N:crash|fail|full`.
+    #[serde(borrow)]
+    plan: Text<'a>,
+}
+
+/// Arms a fault point of the store.
+///
+/// # Errors
+/// `VALIDATION` if there is no such point.
+pub async fn fault(call: Call) -> Answer {
+    let body: FaultBody<'_> = read::object(call.text()?)?;
+    call.ports().arm_fault(&body.plan).map_err(|sentence| Problem::new(Code::Validation, sentence))?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -18,7 +18,11 @@ pub async fn healthz(_: Call) -> Answer {
     Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok\n"))
 }
 
-/// There is a leader and its log is applied: calls can be answered.
+/// What a ready node adds while it refuses new jobs: it is still wanted for everything else.
+const NEARLY_FULL: &str = "ready\nstorage: nearly full, new jobs are refused\n";
+
+/// There is a leader and its log is applied: calls can be answered. A second line tells of a disk that is nearly
+/// full.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "getReadiness", tag = "operations",
     responses(
@@ -29,7 +33,8 @@ pub async fn healthz(_: Call) -> Answer {
 )]
 pub async fn readyz(call: Call) -> Answer {
     if call.ports().is_ready() {
-        return Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ready\n"));
+        let body = if call.ports().disk_room().full { NEARLY_FULL } else { "ready\n" };
+        return Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(body));
     }
     Err(Problem::new(Code::Unavailable, "there is no leader yet, or the process is stopping").retry_after(1))
 }

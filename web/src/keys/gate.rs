@@ -225,10 +225,11 @@ fn allowed(key: &Key, action: Action) -> Result<(), Problem> {
             .with("role", Detail::Text(role.into()))
             .with("allowed", Detail::List(enough)));
     }
-    if action == Action::ManageKeys && !key.spec.scope.is_all() {
+    // A backup has every queue in it, and the keys.
+    if matches!(action, Action::ManageKeys | Action::Admin) && !key.spec.scope.is_all() {
         return Err(Problem::new(
             Code::Forbidden,
-            "keys are managed with an admin key for every queue; this one is for some queues only",
+            "keys and backups need an admin key for every queue; this one is for some queues only",
         ));
     }
     Ok(())

@@ -49,7 +49,11 @@ impl Role {
             Action::Enqueue | Action::Work => matches!(self, Self::Admin | Self::Worker),
             Action::Watch => true,
             Action::Read | Action::Metrics => matches!(self, Self::Admin | Self::Readonly),
-            Action::ManageJobs | Action::ManageQueues | Action::ManageKeys | Action::Debug => {
+            Action::ManageJobs
+            | Action::ManageQueues
+            | Action::ManageKeys
+            | Action::Admin
+            | Action::Debug => {
                 matches!(self, Self::Admin)
             }
         }

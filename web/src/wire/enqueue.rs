@@ -105,6 +105,11 @@ pub struct JobBody<'a> {
     #[serde(borrow, default)]
     #[schema(value_type = Option<schema::QueueName>)]
     pub on_crash_queue: Option<Text<'a>>,
+    /// How long after its end the job stays; only shorter than the server keeps finished jobs. A completed job
+    /// that still answers for its `unique_key` stays until the `unique_period` is over.
+    #[serde(default)]
+    #[schema(value_type = Option<schema::Duration>)]
+    pub retention: Option<Span>,
     /// W3C `traceparent` of the enqueue.
     #[serde(borrow, default)]
     #[schema(value_type = Option<String>, pattern = "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")]
@@ -218,7 +223,14 @@ impl JobBody<'_> {
         let id = self.id.as_deref().map(|id| name::id(&place.key("id"), id)).transpose()?;
         let queue = name::queue(&place.key("queue"), &self.queue)?;
         let expire_after = positive(place, "expire_after", self.expire_after)?;
-        Ok(JobSpec { queue, payload, id, due: self.due(place)?, expire_after, options: self.options(place)? })
+        Ok(JobSpec {
+            queue,
+            payload,
+            id,
+            due: self.due(place)?,
+            expire_after,
+            options: self.options(place, limits)?,
+        })
     }
 
     fn due(&self, place: &Place<'_>) -> Result<Due, Problem> {
@@ -232,7 +244,7 @@ impl JobBody<'_> {
         }
     }
 
-    fn options(&self, place: &Place<'_>) -> Result<Options, Problem> {
+    fn options(&self, place: &Place<'_>, limits: &Limits) -> Result<Options, Problem> {
         let on_crash_queue = self.on_crash_queue.as_deref();
         let parent_id = self.parent_id.as_deref();
         let trace = self.trace.as_deref();
@@ -254,7 +266,18 @@ impl JobBody<'_> {
                 .transpose()?,
             parent_id: parent_id.map(|text| name::id(&place.key("parent_id"), text)).transpose()?,
             trace: trace.map(|text| name::trace(&place.key("trace"), text)).transpose()?,
+            retention: self.retention(place, limits)?,
         })
+    }
+
+    fn retention(&self, place: &Place<'_>, limits: &Limits) -> Result<Option<Millis>, Problem> {
+        match (self.retention.map(|span| span.0), limits.retention) {
+            (Some(asked), Some(most)) if asked > most => {
+                let message = format!("can only be shorter than the server's, which is {most}");
+                Err(Problem::field(place.key("retention"), message))
+            }
+            (asked, _) => Ok(asked),
+        }
     }
 
     fn retry(&self, place: &Place<'_>) -> Result<RetryPolicy, Problem> {

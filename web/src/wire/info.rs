@@ -54,6 +54,14 @@ pub struct DiskView {
     pub snapshot_bytes: u64,
     /// The log.
     pub log_bytes: u64,
+    /// What may still be written to the file system.
+    pub free_bytes: u64,
+    /// The whole file system.
+    pub total_bytes: u64,
+    /// Free bytes below which new jobs are refused; 0 never refuses.
+    pub reserve_bytes: u64,
+    /// True while new jobs are refused with `STORAGE_FULL`.
+    pub full: bool,
 }
 
 /// How large things may be, in bytes.
@@ -97,6 +105,10 @@ impl InfoView {
                 journal_bytes: info.disk.journal_bytes,
                 snapshot_bytes: info.disk.snapshot_bytes,
                 log_bytes: info.disk.log_bytes,
+                free_bytes: info.room.free,
+                total_bytes: info.room.total,
+                reserve_bytes: info.room.reserve,
+                full: info.room.full,
             },
             limits: LimitsView {
                 payload: limits.payload,

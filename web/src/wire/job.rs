@@ -64,6 +64,8 @@ pub struct JobView<'a> {
     pub retry_jitter: f64,
     /// Longest run of one attempt.
     pub timeout_ms: Option<u64>,
+    /// How long after its end it stays, if that is shorter than the server's retention.
+    pub retention_ms: Option<u64>,
     /// Its unique key.
     pub unique_key: Option<&'a str>,
     /// The job that it belongs to, as the producer said.
@@ -240,6 +242,7 @@ impl<'a> JobView<'a> {
             retry_max_delay_ms: options.retry.max.0,
             retry_jitter: f64::from(options.retry.jitter_permille) / 1000.0,
             timeout_ms: options.timeout.map(|span| span.0),
+            retention_ms: options.retention.map(|span| span.0),
             unique_key: options.unique.as_ref().map(|unique| &*unique.key),
             parent_id: options.parent_id.as_deref(),
             tags: Tags(&options.tags),

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How large things may be. The defaults are those of the contract; where it is silent the constant says why.
 
+use jobbie_broker::Millis;
+
 /// Jobs in one `POST /enqueue/batch`.
 pub const MAX_BATCH: usize = 10_000;
 /// Jobs in one `POST /fetch/batch`.
@@ -31,7 +33,7 @@ pub const ENVELOPE: usize = 512 * 1024;
 /// Bytes in JSON for one byte of a text, if it is escaped: `\u0001`.
 pub const ESCAPED: usize = 6;
 
-/// Sizes in bytes that the operator may set.
+/// What the operator may set: sizes in bytes, and a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// A payload.
@@ -46,6 +48,8 @@ pub struct Limits {
     pub backtrace: usize,
     /// A whole request, and what a batched fetch answers.
     pub body: usize,
+    /// How long finished jobs stay at most; `None` if they stay for ever.
+    pub retention: Option<Millis>,
 }
 
 impl Default for Limits {
@@ -57,6 +61,7 @@ impl Default for Limits {
             error: 16 * 1024,
             backtrace: 64 * 1024,
             body: 16 * 1024 * 1024,
+            retention: None,
         }
     }
 }

@@ -14,7 +14,7 @@ fn clear(bed: &mut Bed) {
 }
 
 fn purge(bed: &mut Bed) {
-    let step = Purge { queue: "q".into(), finished_before: Timestamp(0), limit: 100 };
+    let step = Purge { queue: "q".into(), finished_before: Timestamp(0), limit: 100, keep: u64::MAX };
     while bed.swept(step.clone()).more {}
 }
 

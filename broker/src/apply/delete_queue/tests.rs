@@ -50,7 +50,7 @@ fn a_large_one_goes_in_steps_and_accepts_nothing_meanwhile() {
     bed.wait(secs(1));
     assert_eq!(bed.promote().done, 1);
     assert!(!bed.exists(&scheduled));
-    let purge = Purge { queue: "q".into(), finished_before: Timestamp(0), limit: 6 };
+    let purge = Purge { queue: "q".into(), finished_before: Timestamp(0), limit: 6, keep: u64::MAX };
     assert_eq!(bed.swept(purge.clone()), Swept { done: 6, more: true });
     assert_eq!(bed.swept(purge.clone()), Swept { done: 4, more: false });
     assert_eq!(bed.news().last(), Some(&"queue.deleted"));

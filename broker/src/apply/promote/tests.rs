@@ -105,3 +105,64 @@ fn time_never_runs_backwards() {
     bed.now = crate::Timestamp(5);
     assert_eq!(bed.promote().done, 1, "an entry of a leader whose clock is behind");
 }
+
+#[test]
+fn a_finished_job_goes_when_its_own_retention_is_over() {
+    let mut bed = Bed::new();
+    let kept = |seconds| {
+        let mut spec = spec("q");
+        spec.options.retention = Some(secs(seconds));
+        spec
+    };
+    let completed = bed.enqueue(kept(10));
+    let lease = claim(&bed.fetch_one("q"));
+    bed.run(ack(lease));
+    let cancelled = bed.enqueue(kept(20));
+    bed.granted(Cancel { job: job_ref(&cancelled) });
+    let waiting = bed.enqueue(kept(1));
+    bed.news();
+    bed.wait(secs(10));
+    assert_eq!(bed.promote(), Swept { done: 1, more: false });
+    assert!(!bed.exists(&completed) && bed.exists(&cancelled));
+    assert_eq!(bed.news(), [] as [&str; 0], "retention is no news");
+    // Tried again, it is no finished job any more.
+    bed.granted(Retry { job: job_ref(&cancelled) });
+    bed.wait(secs(60));
+    assert_eq!(bed.promote(), Swept::default());
+    assert!(bed.exists(&cancelled) && bed.exists(&waiting), "what has not run stays");
+}
+
+#[test]
+fn its_own_retention_does_not_remove_a_job_that_answers_for_its_unique_key() {
+    let mut bed = Bed::new();
+    let mut unique = spec("q");
+    unique.options.unique = Some(crate::unique::Unique { key: "k".into(), period: secs(100) });
+    unique.options.retention = Some(secs(0));
+    let job = bed.enqueue(unique.clone());
+    let lease = claim(&bed.fetch_one("q"));
+    bed.run(ack(lease));
+    bed.wait(secs(99));
+    assert_eq!(bed.promote(), Swept::default());
+    assert_eq!(bed.enqueue(unique).job, job.job);
+    bed.wait(secs(1));
+    assert_eq!(bed.promote(), Swept { done: 1, more: false });
+    assert!(!bed.exists(&job));
+}
+
+/// Else a queue that is being deleted is left empty: no step of its purge is due any more.
+#[test]
+fn a_timer_that_removes_the_last_job_of_a_deleted_queue_removes_the_queue() {
+    let mut bed = Bed::new();
+    let mut kept = spec("q");
+    kept.options.retention = Some(secs(5));
+    // More than the delete itself removes.
+    for _ in 0..crate::apply::purge::STEP_AT_ONCE + 1 {
+        let job = bed.enqueue(kept.clone());
+        bed.granted(Cancel { job: job_ref(&job) });
+    }
+    bed.granted(DeleteQueue { queue: "q".into() });
+    assert!(bed.queue("q").is_some_and(|queue| queue.total() == 1));
+    bed.wait(secs(5));
+    assert_eq!(bed.promote(), Swept { done: 1, more: false });
+    assert_eq!(bed.queue("q"), None);
+}

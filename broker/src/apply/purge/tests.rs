@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 use crate::unique::Unique;
 
 fn purge(finished_before: Timestamp, limit: u32) -> Purge {
-    Purge { queue: "q".into(), finished_before, limit }
+    Purge { queue: "q".into(), finished_before, limit, keep: u64::MAX }
 }
 
 /// Completes, kills and cancels `n` jobs each.
@@ -120,4 +120,71 @@ fn waiting_jobs_are_none_of_its_business() {
     bed.fetch_one("q");
     assert_eq!(bed.swept(purge(Timestamp::MAX, 10)), Swept::default());
     assert_eq!(bed.queue("q").unwrap().total(), 4);
+}
+
+fn keep(keep: u64, limit: u32) -> Purge {
+    Purge { keep, ..purge(Timestamp(0), limit) }
+}
+
+#[test]
+fn of_each_state_only_the_newest_stay() {
+    let mut bed = Bed::new();
+    for _ in 0..4 {
+        finish(&mut bed, 1);
+        bed.wait(secs(1));
+    }
+    let newest = bed.enqueue(spec("q"));
+    let lease = claim(&bed.fetch_one("q"));
+    bed.run(ack(lease));
+    let waiting = bed.enqueue_n("q", 5);
+    assert_eq!(bed.swept(keep(4, 100)), Swept { done: 1, more: false });
+    assert_eq!(bed.swept(keep(1, 100)), Swept { done: 9, more: false });
+    let queue = bed.queue("q").unwrap();
+    let left = [StateKind::Completed, StateKind::Dead, StateKind::Cancelled].map(|kind| queue.count(kind));
+    assert_eq!((left, queue.sweep), ([1, 1, 1], None));
+    assert!(bed.exists(&newest) && waiting.iter().all(|job| bed.exists(job)), "what has not run stays");
+    assert_eq!(bed.swept(keep(0, 100)), Swept { done: 3, more: false });
+    assert_eq!(bed.news(), [] as [&str; 0], "retention is no news");
+}
+
+/// A batch of acks finishes all its jobs in the same millisecond.
+#[test]
+fn what_is_over_the_number_goes_even_if_all_finished_in_one_moment() {
+    let mut bed = Bed::new();
+    let jobs = bed.enqueue_n("q", 7);
+    for _ in 0..7 {
+        let lease = claim(&bed.fetch_one("q"));
+        bed.run(ack(lease));
+    }
+    let mut steps = 0;
+    while bed.swept(keep(3, 2)).more {
+        steps += 1;
+        assert!(steps < 10, "a round ends");
+    }
+    let there: Vec<bool> = jobs.iter().map(|job| bed.exists(job)).collect();
+    assert_eq!(
+        there,
+        [false, false, false, false, true, true, true],
+        "the ones that finished first are gone"
+    );
+}
+
+#[test]
+fn a_holder_of_a_unique_key_counts_and_stays() {
+    let mut bed = Bed::new();
+    let unique = Some(Unique { key: "k".into(), period: secs(100) });
+    let mut holder = spec("q");
+    holder.options.unique = unique;
+    let holder = bed.enqueue(holder);
+    let lease = claim(&bed.fetch_one("q"));
+    bed.run(ack(lease));
+    bed.wait(secs(1));
+    let other = bed.enqueue(spec("q"));
+    let lease = claim(&bed.fetch_one("q"));
+    bed.run(ack(lease));
+    assert_eq!(bed.swept(keep(1, 10)), Swept { done: 1, more: false });
+    assert!(bed.exists(&holder) && !bed.exists(&other));
+    assert_eq!(bed.swept(keep(0, 10)), Swept { done: 0, more: false });
+    bed.wait(secs(100));
+    assert_eq!(bed.swept(keep(0, 10)), Swept { done: 1, more: false });
 }

@@ -153,3 +153,19 @@ fn a_bad_job_of_a_batch_names_its_place() {
     let problem = batch(&many).unwrap_err();
     assert!(problem.message.contains("at most 10000 items"), "{problem}");
 }
+
+#[test]
+fn a_retention_is_only_shorter_than_the_servers() {
+    let limits = Limits { retention: Some(Millis::from_secs(3600)), ..Limits::default() };
+    let ask = |text: &str| {
+        let body = format!(r#"{{"queue":"a","retention":"{text}"}}"#);
+        read::object::<JobBody<'_>>(&body)?.check(&Place::ROOT, &limits).map(|job| job.options.retention)
+    };
+    assert_eq!(ask("1h").unwrap(), Some(Millis::from_secs(3600)));
+    assert_eq!(ask("0s").unwrap(), Some(Millis(0)));
+    let problem = ask("61m").unwrap_err();
+    assert_eq!((problem.code, named(&problem)), (Code::Validation, "retention"));
+    assert!(problem.message.contains("shorter than the server's"), "{}", problem.message);
+    // A server that keeps everything lets a job be gone after a while.
+    assert!(with(r#""retention":"365d""#).is_ok());
+}
