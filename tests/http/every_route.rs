@@ -101,6 +101,7 @@ const OPERATIONS: &[Operation] = &[
     ("GET",    "/api/v1/supervisors",                "admin readonly", Filtered, "", nothing),
     ("GET",    "/metrics",                           "admin readonly", Filtered, "", nothing),
 
+    ("GET",    "/api/v1/admin/backup",               "admin", EveryQueue, "", nothing),
     ("POST",   "/api/v1/auth/keys",                  "admin", EveryQueue, "", |t| json!({"name": t.pending, "role": "readonly"})),
     ("GET",    "/api/v1/auth/keys",                  "admin", EveryQueue, "", nothing),
     ("DELETE", "/api/v1/auth/keys/{key_id}",         "admin", EveryQueue, "", nothing),
