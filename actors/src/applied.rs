@@ -49,6 +49,8 @@ impl ApplySink for Hearers {
                 queues.stir(&QueueKey::new(namespace, queue));
             }
         }
+        // Before the answers: a worker that has its answer may have the job's next attempt a moment later.
+        entries.iter().flat_map(|entry| &entry.events).for_each(|event| self.tracer.heed(event));
         self.ring.applied(entries);
     }
 

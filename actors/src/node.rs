@@ -125,7 +125,7 @@ impl Node {
             ring: ring.clone(),
             rates: rates.clone(),
             metrics: metrics.clone(),
-            tracer: tracer.clone(),
+            tracer,
             leadership: leadership.subscribe(),
             stopping: watch::Sender::new(false),
             tree: OnceLock::new(),
@@ -141,7 +141,6 @@ impl Node {
             alarm: alarm.clone(),
             rates: rates.clone(),
             metrics: metrics.clone(),
-            tracer,
             clock: clock.clone(),
         };
         let scheduler_parts = SchedulerParts {

@@ -43,7 +43,8 @@ fn info_tells_what_an_acknowledgement_means() {
 #[cfg(target_os = "linux")]
 #[test]
 fn memory_is_not_taken_in_huge_pages() {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", shared().pid())).unwrap();
+    let server = shared();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     // Kernels before 5.0 do not say.
     let said = status.lines().find_map(|line| line.strip_prefix("THP_enabled:"));
     assert!(said.is_none_or(|said| said.trim() == "0"), "{said:?}");

@@ -22,7 +22,6 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::scheduler::Alarm;
 use crate::supervise::Epoch;
-use crate::trace::Tracer;
 
 /// Events a subscriber may be behind before it is sent back to the ring.
 const BEHIND: usize = 1024;
@@ -43,12 +42,10 @@ pub struct DispatchParts {
     pub rates: Arc<Rates>,
     /// Counts for Prometheus.
     pub metrics: Arc<Metrics>,
-    /// Told of the ends of attempts.
-    pub tracer: Tracer,
     /// The time now.
     pub clock: Clock,
     /// The last log index that an earlier process knew. After a crash the end of what it had applied is applied
-    /// again, and must be neither counted nor traced twice.
+    /// again, and must not be counted twice.
     pub known: u64,
 }
 
@@ -123,7 +120,6 @@ impl Dispatch {
     fn route(&mut self, event: &Arc<NumberedEvent>, now: Timestamp) {
         if event.id.index > self.parts.known {
             self.parts.metrics.count(&event.event);
-            self.parts.tracer.heed(&event.event);
         }
         self.parts.rates.record(&event.event);
         self.parts.alarm.heed(&event.event, now);
