@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What Prometheus sees. Names are those of the HTTP contract; label sets are bounded.
 //!
-//! Here is what is counted when it happens; what is read when somebody asks is in [`scrape`]. Counts of jobs
+//! Here is what is counted when it happens; what is read when somebody asks is in `scrape`. Counts of jobs
 //! come from the events, so every node counts what it applies. A queue beyond the first [`MAX_QUEUES`] counts as
 //! `_other`.
 

@@ -12,7 +12,7 @@ pub fn write(cursor: Cursor) -> String {
     format!("{:x}-{:x}", cursor.at.0, cursor.job.0)
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 ///
 /// # Errors
 /// `VALIDATION` if it is something else.
