@@ -24,6 +24,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 repository=$PWD
 jobbie=$(realpath "${JOBBIE_BIN:-target/debug/jobbie}")
+# Of this script alone: jobbie warns of variables that look like its own.
+export -n JOBBIE_BIN JOBBIE_SKIP_NOTHING
 documents=("$@")
 if (($# == 0)); then
   mapfile -t documents < <(printf '%s\n' README.md; find docs examples -name '*.md' | sort)
