@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The yardstick of `jobbie bench`: jobbie's HTTP stack, parsing and checking an enqueue and answering at once.
+//! The yardstick of `jobbie bench`: actix's HTTP server, parsing and checking an enqueue as jobbie does and
+//! answering at once.
 
 use std::io::Write as _;
 use std::net::Ipv4Addr;

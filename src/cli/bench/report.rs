@@ -209,8 +209,8 @@ fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
 
 /// What the columns mean.
 pub const LEGEND: &str = "\
-jobs/s: jobs per second; where workers take part, jobs that were acked. bare: single enqueues per second that the same
-HTTP stack parses, checks and answers at once, on the same connections (batches, streams and mixed loads: on 64), measured
+jobs/s: jobs per second; where workers take part, jobs that were acked. bare: single enqueues per second that actix's
+HTTP server parses, checks and answers at once, on the same connections (batches, streams and mixed loads: on 64), measured
 before and after the row. p50, p99: milliseconds per request; mixed: per enqueue; latency: from the start of the enqueue to
 the job at the worker. cpu, load: microseconds of CPU per job of the server and of the load generator. left: jobs that
 producers were ahead of workers at the end, and at most; they wait while it is 64, unless the row says unpaced.";
